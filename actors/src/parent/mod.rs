@@ -1,0 +1,1 @@
+//! The parent: configuration, children, sockets, privileges.

@@ -1,0 +1,1 @@
+//! Packet filter engine and control socket.

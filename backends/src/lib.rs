@@ -1,0 +1,12 @@
+//! What relayd does to the system: packet filter, routes, demotion, privileges.
+//!
+//! [`filter`] is the trait; the backends are [`userland`] (anywhere), [`recording`] (tests, previews) and
+//! `nftables` (Linux). [`sys`] holds the system calls; with `nftables` it has the only `unsafe` code of the project.
+
+pub mod filter;
+#[cfg(all(target_os = "linux", feature = "nftables"))]
+pub mod nftables;
+pub mod recording;
+pub mod resolver;
+pub mod sys;
+pub mod userland;

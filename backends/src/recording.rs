@@ -1,0 +1,1 @@
+//! The recording backend: does nothing, remembers everything.

@@ -1,0 +1,1 @@
+//! Names, services, interfaces and groups of this system.

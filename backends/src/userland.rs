@@ -1,0 +1,1 @@
+//! The userland backend: publishes services that the relay processes forward.

@@ -1,0 +1,85 @@
+//! Every default and limit, once.
+//! Owns the numbers that parser, dump, manual check, daemon and metrics read.
+//! Must never be bypassed: no such number stands anywhere else.
+
+use std::time::Duration;
+
+/// Time between two checks of a host.
+pub const INTERVAL_DEFAULT: Duration = Duration::from_secs(10);
+/// Time limit of one check.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_millis(200);
+/// Relay processes.
+pub const PREFORK_DEFAULT: u32 = 3;
+/// Most relay processes (the original allows 32; see COMPAT.md).
+pub const PREFORK_MAX: u32 = 64;
+/// Idle time of a session.
+pub const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+/// Longest session timeout in seconds.
+pub const SESSION_TIMEOUT_MAX: u64 = 2_147_483_647;
+/// Listen backlog.
+pub const BACKLOG_DEFAULT: u32 = 10;
+/// Largest listen backlog.
+pub const BACKLOG_MAX: u32 = 512;
+/// Longest HTTP head in bytes.
+pub const HEADER_LENGTH_DEFAULT: u32 = 8192;
+/// Largest `headerlen`.
+pub const HEADER_LENGTH_MAX: u32 = 131_072;
+/// Longest time for a complete HTTP head: a client that sends slower is closed.
+pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// `tls ciphers`
+pub const TLS_CIPHERS_DEFAULT: &str = "secure";
+/// `tls ecdhe`
+pub const TLS_ECDHE_DEFAULT: &str = "default";
+/// `tls edh params`
+pub const TLS_EDH_DEFAULT: &str = "none";
+/// Addresses one `listen on` may stand for.
+pub const LISTEN_ADDRESSES_MAX: usize = 16;
+/// Longest token in bytes.
+pub const TOKEN_MAX: usize = 8192;
+/// Longest table name, with or without port.
+pub const TABLE_NAME_MAX: usize = 63;
+/// Longest redirection name.
+pub const REDIRECT_NAME_MAX: usize = 31;
+/// Longest relay or router name.
+pub const RELAY_NAME_MAX: usize = 255;
+/// Longest protocol name.
+pub const PROTOCOL_NAME_MAX: usize = 63;
+/// Longest tag.
+pub const TAG_MAX: usize = 63;
+/// Longest label.
+pub const LABEL_MAX: usize = 1023;
+/// Longest host name.
+pub const HOST_NAME_MAX: usize = 255;
+/// Highest route priority.
+pub const PRIORITY_MAX: u8 = 63;
+/// Port of a router's table that gives none.
+pub const ROUTER_PORT: u16 = 65535;
+/// Largest configuration file, includes counted each; more is a mistake.
+pub const FILE_MAX: u64 = 64 * 1024 * 1024;
+/// Deepest nesting of includes.
+pub const INCLUDE_DEPTH_MAX: usize = 16;
+/// Errors shown of one run; the rest is counted.
+pub const DIAGNOSTICS_SHOWN: usize = 100;
+
+/// Longest control message including its header (imsg framing).
+pub const CONTROL_MESSAGE_MAX: usize = 16384;
+/// Control clients at once: a leaking monitor script must not use up descriptors.
+pub const CONTROL_CLIENTS_MAX: usize = 64;
+/// Longest message on a link between roles.
+pub const LINK_MESSAGE_MAX: usize = 64 * 1024 * 1024;
+/// Messages waiting in a mailbox or link queue.
+pub const LINK_QUEUE: usize = 1024;
+/// Sessions of one relay process.
+pub const SESSIONS_MAX: usize = 200_000;
+/// Restarts of one child within [`RESTART_WINDOW`] before the daemon gives up.
+pub const RESTARTS_MAX: u32 = 20;
+/// See [`RESTARTS_MAX`].
+pub const RESTART_WINDOW: Duration = Duration::from_secs(60);
+/// How long a stopping daemon waits for its children.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long sessions of a removed or changed relay may go on after a reload.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3600);
+/// Period of session statistics.
+pub const STATISTICS_INTERVAL: Duration = Duration::from_secs(60);
+/// Checks under way at once in the check engine.
+pub const CHECKS_CONCURRENT_MAX: usize = 4096;

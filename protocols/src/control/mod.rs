@@ -1,0 +1,1 @@
+//! The control socket: imsg framing and relayctl's messages.

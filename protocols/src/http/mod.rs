@@ -1,0 +1,1 @@
+//! HTTP/1.x as a sans-io machine.

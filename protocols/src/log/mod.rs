@@ -1,0 +1,1 @@
+//! Log sentences, word by word those of the original.

@@ -1,0 +1,1 @@
+//! Filter rules, compiled once and evaluated per message.

@@ -5,11 +5,15 @@
 //! so the same code runs in a process of its own and in `--single-process`.
 
 pub mod ca;
+mod error;
 pub mod hce;
 pub mod link;
 pub mod logging;
 pub mod options;
+pub mod panics;
 pub mod parent;
 pub mod pfe;
 pub mod relay;
 pub mod status;
+
+pub use error::RoleError;

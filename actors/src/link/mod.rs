@@ -6,9 +6,11 @@
 //! after looking them up in [`role::permitted`]. So the parent sees (and remembers) what a
 //! restarted process must be told, and no child can pretend to be another.
 
+mod idle;
 pub mod message;
 pub mod role;
 
+pub use idle::{PARENT, idle};
 pub use message::{Admin, Message, RunState, Sample, SessionInfo, Slot};
 pub use role::{Peer, Role, To};
 

@@ -2,6 +2,14 @@
 //! Owns the trait that every backend implements, and the desired state's types.
 //! Must never contain anything of one particular packet filter.
 
+pub mod diff;
+mod open;
+pub mod support;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use open::{Choice, Kind, Publisher, choose, open, preview};
+
 use conf::model::{
     Address, Config, Forward, HashKey, HostId, Mode, PfTag, Redirect, RedirectId, TableId,
     VirtualAddress,
@@ -286,6 +294,27 @@ pub trait PacketFilter {
     /// # Errors
     /// The kernel refused.
     fn purge(&mut self) -> Result<(), FilterError>;
+
+    /// New sessions that relay processes counted since the last call; only `userland` needs them.
+    fn count(&mut self, sessions: &[(RedirectId, HostId, u64)]) {
+        let _ = sessions;
+    }
+
+    /// Repeats what needs repeating (pick lists of `least-states`, a foreign flush noticed late). Called about every
+    /// second; answers what was restored or went wrong, one line each, for the log.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn tick(&mut self) -> Result<Vec<String>, FilterError> {
+        Ok(Vec::new())
+    }
+
+    /// What in this system would make `desired` silently useless (forwarding off, no route …), each with the command
+    /// that cures it.
+    fn warnings(&self, desired: &Ruleset) -> Vec<String> {
+        let _ = desired;
+        Vec::new()
+    }
 
     /// The rules of `desired` as text, in the packet filter's own language.
     fn preview(&self, desired: &Ruleset) -> String;

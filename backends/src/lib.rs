@@ -4,9 +4,10 @@
 //! `nftables` (Linux). [`sys`] holds the system calls; with `nftables` it has the only `unsafe` code of the project.
 
 pub mod filter;
-#[cfg(all(target_os = "linux", feature = "nftables"))]
 pub mod nftables;
 pub mod recording;
 pub mod resolver;
 pub mod sys;
 pub mod userland;
+
+pub use filter::{Kind, choose, open, preview};

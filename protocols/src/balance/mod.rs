@@ -143,8 +143,10 @@ fn least(cursor: &mut Cursor, hosts: &impl Hosts) -> Option<usize> {
             continue;
         }
         let better = best.is_none_or(|old| {
-            let new_load = u64::from(hosts.connections(index)) * u64::from(hosts.weight(old).max(1));
-            let old_load = u64::from(hosts.connections(old)) * u64::from(hosts.weight(index).max(1));
+            let new_load =
+                u64::from(hosts.connections(index)) * u64::from(hosts.weight(old).max(1));
+            let old_load =
+                u64::from(hosts.connections(old)) * u64::from(hosts.weight(index).max(1));
             new_load < old_load
         });
         if better {

@@ -1,4 +1,9 @@
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 use super::*;
 use conf::model::HashKey;
@@ -31,7 +36,10 @@ fn pool(up: &[bool]) -> Pool {
 }
 
 fn draw(number: u64) -> Draw {
-    Draw { hash: number, random: number }
+    Draw {
+        hash: number,
+        random: number,
+    }
 }
 
 #[test]
@@ -42,8 +50,14 @@ fn round_robin_goes_round_and_steps_over_hosts_that_are_down() {
         .map(|_| choose(Mode::RoundRobin, &mut cursor, draw(0), &hosts))
         .collect();
     assert_eq!(got, [Some(0), Some(2), Some(0), Some(2), Some(0)]);
-    assert_eq!(choose(Mode::RoundRobin, &mut cursor, draw(0), &pool(&[])), None);
-    assert_eq!(choose(Mode::RoundRobin, &mut cursor, draw(0), &pool(&[false])), None);
+    assert_eq!(
+        choose(Mode::RoundRobin, &mut cursor, draw(0), &pool(&[])),
+        None
+    );
+    assert_eq!(
+        choose(Mode::RoundRobin, &mut cursor, draw(0), &pool(&[false])),
+        None
+    );
 }
 
 #[test]
@@ -62,7 +76,11 @@ fn hash_takes_the_remainder_then_shifts_then_goes_on() {
     let all = [true; 4];
     let expect = |up: &[bool], host| {
         let mut cursor = Cursor::default();
-        assert_eq!(choose(Mode::Hash, &mut cursor, draw(13), &pool(up)), host, "{up:?}");
+        assert_eq!(
+            choose(Mode::Hash, &mut cursor, draw(13), &pool(up)),
+            host,
+            "{up:?}"
+        );
     };
     expect(&all, Some(1));
     expect(&[true, false, true, true], Some(2));
@@ -78,7 +96,12 @@ fn hash_gives_up_shifting_after_five() {
     let mut up = [false; 7];
     up[5] = true;
     up[0] = true;
-    let got = choose(Mode::SourceHash, &mut Cursor::default(), draw(64), &pool(&up));
+    let got = choose(
+        Mode::SourceHash,
+        &mut Cursor::default(),
+        draw(64),
+        &pool(&up),
+    );
     assert_eq!(got, Some(5));
 }
 
@@ -94,8 +117,16 @@ fn hash_follows_weights() {
 #[test]
 fn least_connections_weighs_and_takes_turns() {
     let mut cursor = Cursor::default();
-    let hosts = Pool(vec![(true, 1, 4), (true, 2, 6), (true, 1, 4), (false, 1, 0)]);
-    assert_eq!(choose(Mode::LeastConnections, &mut cursor, draw(0), &hosts), Some(1));
+    let hosts = Pool(vec![
+        (true, 1, 4),
+        (true, 2, 6),
+        (true, 1, 4),
+        (false, 1, 0),
+    ]);
+    assert_eq!(
+        choose(Mode::LeastConnections, &mut cursor, draw(0), &hosts),
+        Some(1)
+    );
     let hosts = Pool(vec![(true, 1, 0); 3]);
     let mut cursor = Cursor::default();
     let got: Vec<_> = (0..4)

@@ -83,3 +83,13 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const STATISTICS_INTERVAL: Duration = Duration::from_secs(60);
 /// Checks under way at once in the check engine.
 pub const CHECKS_CONCURRENT_MAX: usize = 4096;
+/// Buffer of a relay process that all its sessions read into.
+pub const RELAY_SCRATCH: usize = 64 * 1024;
+/// Connections accepted in one go before other sessions have their turn.
+pub const ACCEPT_BATCH: usize = 64;
+/// Pause of accepting when descriptors or memory are used up.
+pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Longest time for a connection to a host while another host could be tried instead.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Hosts tried for one connection before it fails.
+pub const FAILOVER_HOSTS: usize = 3;

@@ -1,15 +1,15 @@
-//! Socket relay engine.
+//! The relay role: connections that the daemon itself passes on.
+//! Owns listeners handed in by the parent, sessions, and the choice of hosts in this process.
+//! Must never block its one thread, and never send a session's bytes through a mailbox.
 
-use crate::error::RoleError;
-use crate::link::{Link, idle};
-use crate::options::Options;
-use std::sync::Arc;
-
-/// Runs the role until the parent says stop or is gone.
-///
-/// # Errors
-/// The role cannot go on; its process ends and is started again.
-pub async fn run(link: Link, options: Arc<Options>) -> Result<(), RoleError> {
-    let _ = options;
-    idle(link).await
-}
+pub mod connect;
+pub mod context;
+pub mod counters;
+pub mod http;
+pub mod registry;
+pub mod relays;
+pub mod session;
+pub mod session_actor;
+pub mod sockets;
+pub mod stream;
+pub mod tcp;

@@ -1,1 +1,3 @@
 //! Log sentences, word by word those of the original.
+
+pub mod session;

@@ -1,0 +1,133 @@
+//! What all sessions of a relay process share.
+//! Owns clock, scratch buffer, random numbers, session registry, counters and the running configuration.
+//! Must never be shared with another thread, and its buffer never be held across an `await`.
+
+use super::counters::Counters;
+use super::http;
+use super::registry::Registry;
+use super::relays::Generation;
+use crate::link::{Peer, Sender};
+use crate::options::Options;
+use conf::limits;
+use siphasher::sip::SipHasher24;
+use std::cell::{Cell, RefCell};
+use std::hash::Hasher;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The state of one relay process.
+#[derive(Debug)]
+pub struct Context {
+    /// Which process this is.
+    pub me: Peer,
+    /// Towards the other roles.
+    pub link: Sender,
+    /// The daemon's options.
+    pub options: Arc<Options>,
+    /// Time, read once a second.
+    pub clock: Clock,
+    /// Bytes on their way within one poll. Borrow it, pass them on, let go.
+    pub scratch: RefCell<Box<[u8]>>,
+    /// Random numbers.
+    pub random: Random,
+    /// Running sessions.
+    pub sessions: Registry,
+    /// What has happened so far.
+    pub counters: Counters,
+    /// What HTTP sessions share.
+    pub http: http::Shared,
+    generation: RefCell<Rc<Generation>>,
+}
+
+impl Context {
+    /// The state of a process that has no configuration yet.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new(me: Peer, link: Sender, options: Arc<Options>) -> Result<Rc<Self>, String> {
+        Ok(Rc::new(Context {
+            me,
+            link,
+            options,
+            clock: Clock::new(),
+            scratch: RefCell::new(vec![0; limits::RELAY_SCRATCH].into_boxed_slice()),
+            random: Random::new()?,
+            sessions: Registry::default(),
+            counters: Counters::default(),
+            http: http::Shared::default(),
+            generation: RefCell::default(),
+        }))
+    }
+
+    /// The running configuration.
+    pub fn generation(&self) -> Rc<Generation> {
+        Rc::clone(&self.generation.borrow())
+    }
+
+    /// Replaces the running configuration; answers the former.
+    pub fn switch(&self, generation: Rc<Generation>) -> Rc<Generation> {
+        self.generation.replace(generation)
+    }
+}
+
+/// Seconds since the process began, kept so that reading the time costs no system call.
+#[derive(Debug)]
+pub struct Clock {
+    start: Instant,
+    seconds: Cell<u32>,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Clock {
+            start: Instant::now(),
+            seconds: Cell::new(0),
+        }
+    }
+
+    /// The second that the last tick saw.
+    pub fn seconds(&self) -> u32 {
+        self.seconds.get()
+    }
+
+    /// Reads the system's clock.
+    pub fn tick(&self) -> u32 {
+        let seconds = u32::try_from(self.start.elapsed().as_secs()).unwrap_or(u32::MAX);
+        self.seconds.set(seconds);
+        seconds
+    }
+
+    /// Time from the stamp `since` (see [`Clock::seconds`]) until now.
+    pub fn since(&self, since: u32) -> Duration {
+        Duration::from_secs(u64::from(self.seconds().saturating_sub(since)))
+    }
+}
+
+/// Random numbers nobody outside can foresee: SipHash of a counter under keys of the system.
+#[derive(Debug)]
+pub struct Random {
+    key: [u8; 16],
+    count: Cell<u64>,
+}
+
+impl Random {
+    fn new() -> Result<Self, String> {
+        let mut key = [0; 16];
+        getrandom::fill(&mut key).map_err(|e| format!("no random numbers: {e}"))?;
+        Ok(Random {
+            key,
+            count: Cell::new(0),
+        })
+    }
+
+    /// The next number.
+    pub fn next(&self) -> u64 {
+        let count = self.count.get();
+        self.count.set(count.wrapping_add(1));
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write_u64(count);
+        hasher.finish()
+    }
+}

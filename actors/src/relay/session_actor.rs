@@ -1,0 +1,108 @@
+//! Session: one connection of a client, from accept to its log line.
+//! Owns the session's life: registration, its one future that moves bytes, timers, kill, the log line.
+//! Must never let a panic of that future out, and never pass bytes through its mailbox.
+//!
+//! In: [`End`] (registry: timeout, kill, drain). Out: nothing; counters and the registry are updated in place.
+//! On loss: the client's and the server's connection close; nothing else is touched.
+
+use super::context::Context;
+use super::session::{Ended, Session};
+use super::stream::Stream;
+use super::{http, tcp};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, Message, WrapFuture};
+use conf::model::ProtocolKind;
+use futures_util::FutureExt;
+use protocols::log::session as words;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+/// Ends the session.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct End {
+    /// Reason in its log line.
+    pub reason: &'static str,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct SessionActor {
+    context: Rc<Context>,
+    session: Rc<Session>,
+    client: Option<Stream>,
+    ended: Option<Ended>,
+}
+
+impl SessionActor {
+    /// Begins a session with an accepted connection.
+    pub fn begin(context: Rc<Context>, session: Rc<Session>, client: Stream) {
+        SessionActor {
+            context,
+            session,
+            client: Some(client),
+            ended: None,
+        }
+        .start();
+    }
+}
+
+async fn serve(context: Rc<Context>, session: Rc<Session>, client: Stream) -> Ended {
+    match session.relay.protocol.kind {
+        ProtocolKind::Http => http::serve(context, session, client).await,
+        _ => tcp::serve(context, session, client).await,
+    }
+}
+
+impl Actor for SessionActor {
+    type Context = actix::Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.context.sessions.insert(&self.session, ctx.address());
+        let Some(client) = self.client.take() else {
+            return;
+        };
+        let work = serve(Rc::clone(&self.context), Rc::clone(&self.session), client);
+        let work = AssertUnwindSafe(work).catch_unwind().into_actor(self);
+        ctx.spawn(work.map(|result, actor, ctx| {
+            actor.ended = Some(result.unwrap_or_else(|_| {
+                actor.context.counters.panics.up();
+                tracing::error!(
+                    "relay {}, session {}: internal error, session closed",
+                    actor.session.relay.config.name,
+                    actor.session.id
+                );
+                Ended::failed(words::ABORTED)
+            }));
+            ctx.stop();
+        }));
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        let (context, session) = (&self.context, &self.session);
+        context.sessions.remove(session);
+        let ended = self
+            .ended
+            .take()
+            .unwrap_or_else(|| Ended::failed(words::ABORTED));
+        if ended.error {
+            context.counters.failed.up();
+        }
+        let log = session.relay.log;
+        let active = context.sessions.len();
+        if ended.error && (log.connection || log.connection_errors) {
+            tracing::warn!("{}", session.line(&ended, active));
+        } else if !ended.error && log.connection {
+            tracing::info!("{}", session.line(&ended, active));
+        }
+    }
+}
+
+impl Handler<End> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, end: End, ctx: &mut Self::Context) {
+        self.session.done.set(true);
+        self.ended = Some(Ended::failed(end.reason));
+        ctx.stop();
+    }
+}

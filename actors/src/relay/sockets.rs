@@ -1,0 +1,100 @@
+//! Sockets of relays: options of the protocol, outgoing connections.
+//! Owns every option that `tcp { … }` sets.
+//! Must never fail a session because an option that only tunes was refused.
+
+use super::relays::Relay;
+use super::session::Session;
+use conf::model::{TcpOptions, Translate};
+use socket2::SockRef;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use tokio::net::{TcpSocket, TcpStream};
+
+/// A system error in the C library's words, without a number.
+pub fn error_text(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(code) => nix::errno::Errno::from_raw(code).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// Sets the protocol's options on an accepted or outgoing socket.
+pub fn tune(socket: &SockRef<'_>, options: &TcpOptions) {
+    // A tuning option that the system refuses is no reason to refuse the client.
+    if let Some(nodelay) = options.nodelay {
+        let _ = socket.set_tcp_nodelay(nodelay);
+    }
+    if let Some(size) = options.socket_buffer.filter(|&size| size > 0) {
+        let _ = socket.set_recv_buffer_size(size as usize);
+        let _ = socket.set_send_buffer_size(size as usize);
+    }
+    if let Some(ttl) = options.ip_ttl.filter(|&ttl| ttl > 0) {
+        let _ = socket.set_ttl_v4(u32::from(ttl));
+        let _ = socket.set_unicast_hops_v6(u32::from(ttl));
+    }
+}
+
+/// Connects to a server with the relay's options.
+///
+/// # Errors
+/// Those of the system.
+pub async fn connect(
+    relay: &Relay,
+    _session: &Session,
+    address: SocketAddr,
+) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    tune(&SockRef::from(&socket), &relay.protocol.tcp);
+    socket.connect(address).await
+}
+
+/// The target in the address family that `inet` or `inet6` asks for; `None` if there is no such address.
+pub fn translate(to: Option<Translate>, address: SocketAddr) -> Option<SocketAddr> {
+    let ip = match (to, address.ip()) {
+        (Some(Translate::Inet), IpAddr::V6(ip)) => {
+            let [.., a, b, c, d] = ip.octets();
+            let ip = Ipv4Addr::new(a, b, c, d);
+            if ip.is_unspecified() || ip.is_broadcast() || ip.is_multicast() {
+                return None;
+            }
+            IpAddr::V4(ip)
+        }
+        (Some(Translate::Inet6(prefix)), IpAddr::V4(ip)) => {
+            let mask = u128::from(u32::MAX);
+            IpAddr::V6(Ipv6Addr::from(
+                (u128::from(prefix) & !mask) | u128::from(u32::from(ip)),
+            ))
+        }
+        _ => return Some(address),
+    };
+    Some(SocketAddr::new(ip, address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )]
+    use super::*;
+
+    #[test]
+    fn families_are_translated() {
+        let six: SocketAddr = "[2001:db8::c000:201]:80".parse().unwrap();
+        let four: SocketAddr = "192.0.2.1:80".parse().unwrap();
+        assert_eq!(translate(Some(Translate::Inet), six), Some(four));
+        assert_eq!(translate(Some(Translate::Inet), four), Some(four));
+        assert_eq!(
+            translate(Some(Translate::Inet6("2001:db8::".parse().unwrap())), four),
+            Some(six)
+        );
+        assert_eq!(translate(None, six), Some(six));
+        let bad: SocketAddr = "[2001:db8::ffff:ffff]:80".parse().unwrap();
+        assert_eq!(translate(Some(Translate::Inet), bad), None);
+    }
+}

@@ -93,3 +93,13 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Hosts tried for one connection before it fails.
 pub const FAILOVER_HOSTS: usize = 3;
+/// Size asked for the pipes that bulk transfers go through; the system may give less.
+pub const PIPE_SIZE: usize = 256 * 1024;
+/// Pipes of a relay process; sessions beyond copy instead.
+pub const PIPES_MAX: usize = 512;
+/// Unused pipes that are kept.
+pub const PIPES_FREE: usize = 32;
+/// Bytes that must move without a pause for splicing to be worth its two system calls.
+pub const SPLICE_WORTH: usize = 32 * 1024;
+/// Sessions in one message of an answer to `show sessions`.
+pub const SESSIONS_PER_MESSAGE: usize = 1000;

@@ -317,6 +317,9 @@ pub struct RunState {
     pub forwarding: Vec<Service>,
     /// Debug level.
     pub verbose: u8,
+    /// Random bytes of the daemon, made once at its start: keys that the file does not give are derived from them, so
+    /// that all processes, before and after a restart, choose alike ([`protocols::balance::derive_key`]).
+    pub seed: [u8; 16],
 }
 
 /// An administrative change.

@@ -6,6 +6,7 @@ use super::counters::Counters;
 use super::http;
 use super::registry::Registry;
 use super::relays::Generation;
+use super::splice::Pool;
 use crate::link::{Peer, Sender};
 use crate::options::Options;
 use conf::limits;
@@ -36,6 +37,8 @@ pub struct Context {
     pub sessions: Registry,
     /// What has happened so far.
     pub counters: Counters,
+    /// Pipes for bulk transfers.
+    pub pipes: Pool,
     /// What HTTP sessions share.
     pub http: http::Shared,
     generation: RefCell<Rc<Generation>>,
@@ -56,6 +59,7 @@ impl Context {
             random: Random::new()?,
             sessions: Registry::default(),
             counters: Counters::default(),
+            pipes: Pool::default(),
             http: http::Shared::default(),
             generation: RefCell::default(),
         }))

@@ -7,9 +7,15 @@ pub mod context;
 pub mod counters;
 pub mod http;
 pub mod registry;
+pub mod relay_actor;
 pub mod relays;
+mod role;
 pub mod session;
 pub mod session_actor;
 pub mod sockets;
+pub mod splice;
+mod statistics;
 pub mod stream;
 pub mod tcp;
+
+pub use role::run;

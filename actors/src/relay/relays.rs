@@ -3,6 +3,7 @@
 //! Must never be asked for by message: sessions hold it by reference, on the one thread.
 
 use super::http;
+use crate::link::{Admin, RunState};
 use conf::Config;
 use conf::model::{
     Address, HashKey, HostId, LogFlags, Mode, Protocol, ProtocolKind, RelayId, TableId,
@@ -177,6 +178,14 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// Whether a listener of `other` can go on serving this relay.
+    pub(super) fn same_listener(&self, other: &Relay) -> bool {
+        let address = |r: &Relay| (r.config.listen.address, r.config.listen.port);
+        self.config.name == other.config.name
+            && address(self) == address(other)
+            && self.protocol.kind.datagrams() == other.protocol.kind.datagrams()
+    }
+
     /// Index in [`Relay::tables`] of the table that a rule names.
     pub fn table_named(&self, template: &str) -> Option<usize> {
         self.tables
@@ -199,14 +208,15 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Prepares `config`; hosts that `before` has keep state and counts. `seed` makes the keys of relays without one.
+    /// Prepares `config`. What `before` has unchanged is taken over as it is: hosts with state and counts, tables and
+    /// relays with their sessions. What is new begins with what `state` knows.
     ///
     /// # Errors
     /// A sentence that names the object that cannot be served.
     pub fn new(
         number: u64,
         config: Arc<Config>,
-        seed: &[u8; 16],
+        state: &RunState,
         before: &Generation,
     ) -> Result<Self, String> {
         let mut generation = Generation {
@@ -216,63 +226,105 @@ impl Generation {
         let prefork = config.globals.prefork.max(1);
         for table in &config.tables {
             let table = generation.table(table, prefork, before);
-            generation.tables.insert(table.id, Rc::new(table));
+            generation.tables.insert(table.id, table);
         }
         for relay in &config.relays {
-            let relay = generation.relay(&config, relay, seed, before)?;
-            generation.relays.insert(relay.config.id, Rc::new(relay));
+            let relay = generation.relay(&config, relay, &state.seed, before)?;
+            generation.relays.insert(relay.config.id, relay);
         }
         generation.config = config;
+        generation.restore(state, before);
         Ok(generation)
     }
 
-    fn table(&mut self, table: &conf::model::Table, prefork: u32, before: &Generation) -> Table {
-        let checked = table.check != conf::model::Check::None;
+    /// What was known of objects that `before` does not have.
+    fn restore(&self, state: &RunState, before: &Generation) {
+        for change in &state.admin {
+            let known = match *change {
+                Admin::Host { id, .. } => same(&self.hosts, &before.hosts, &id),
+                Admin::Table { id, .. } => same(&self.tables, &before.tables, &id),
+                Admin::Relay { id, .. } => same(&self.relays, &before.relays, &id),
+                Admin::Redirect { .. } => true,
+            };
+            if !known {
+                self.admin(*change);
+            }
+        }
+        for status in &state.hosts {
+            if !before.hosts.contains_key(&status.id) {
+                self.host_status(std::slice::from_ref(status));
+            }
+        }
+    }
+
+    fn table(
+        &mut self,
+        table: &conf::model::Table,
+        prefork: u32,
+        before: &Generation,
+    ) -> Rc<Table> {
         let hosts: Vec<_> = table
             .hosts
             .iter()
-            .map(|h| {
-                let max_connections = h.max_connections.map(|max| max.div_ceil(prefork));
-                let known = before
-                    .hosts
-                    .get(&h.id)
-                    .filter(|old| old.address == h.address);
-                let kept = known.filter(|old| {
-                    old.weight == h.weight
-                        && old.retry == h.retry
-                        && old.checked == checked
-                        && old.max_connections == max_connections
-                });
-                let host = kept.cloned().unwrap_or_else(|| {
-                    Rc::new(Host {
-                        id: h.id,
-                        address: h.address,
-                        retry: h.retry,
-                        weight: h.weight,
-                        max_connections,
-                        checked,
-                        state: Cell::new(known.map_or(HostState::Unknown, |old| old.state.get())),
-                        disabled: Cell::new(known.is_some_and(|old| old.disabled.get())),
-                        connections: Cell::new(0),
-                    })
-                });
-                self.hosts.insert(h.id, Rc::clone(&host));
-                host
-            })
+            .map(|host| self.host_of(table, host, prefork, before))
             .collect();
-        Table {
+        let unchanged = before.tables.get(&table.id).filter(|old| {
+            before.config.table(table.id) == Some(table)
+                && old.hosts.len() == hosts.len()
+                && old.hosts.iter().zip(&hosts).all(|(a, b)| Rc::ptr_eq(a, b))
+        });
+        if let Some(old) = unchanged {
+            return Rc::clone(old);
+        }
+        Rc::new(Table {
             id: table.id,
             name: table.name.clone(),
             template: table.template.clone(),
             port: table.port,
-            checked,
-            even: hosts.windows(2).all(|w| match w {
+            checked: table.check != conf::model::Check::None,
+            even: table.hosts.windows(2).all(|w| match w {
                 [a, b] => a.weight == b.weight,
                 _ => true,
             }),
             disabled: Cell::new(table.disabled),
             hosts,
-        }
+        })
+    }
+
+    fn host_of(
+        &mut self,
+        table: &conf::model::Table,
+        host: &conf::model::Host,
+        prefork: u32,
+        before: &Generation,
+    ) -> Rc<Host> {
+        let checked = table.check != conf::model::Check::None;
+        let max_connections = host.max_connections.map(|max| max.div_ceil(prefork));
+        let known = before
+            .hosts
+            .get(&host.id)
+            .filter(|old| old.address == host.address);
+        let unchanged = known.filter(|old| {
+            old.weight == host.weight
+                && old.retry == host.retry
+                && old.checked == checked
+                && old.max_connections == max_connections
+        });
+        let kept = unchanged.cloned().unwrap_or_else(|| {
+            Rc::new(Host {
+                id: host.id,
+                address: host.address,
+                retry: host.retry,
+                weight: host.weight,
+                max_connections,
+                checked,
+                state: Cell::new(known.map_or(HostState::Unknown, |old| old.state.get())),
+                disabled: Cell::new(known.is_some_and(|old| old.disabled.get())),
+                connections: Cell::new(0),
+            })
+        });
+        self.hosts.insert(host.id, Rc::clone(&kept));
+        kept
     }
 
     fn relay(
@@ -281,7 +333,7 @@ impl Generation {
         relay: &conf::model::Relay,
         seed: &[u8; 16],
         before: &Generation,
-    ) -> Result<Relay, String> {
+    ) -> Result<Rc<Relay>, String> {
         let protocol = config
             .protocol(relay.protocol)
             .cloned()
@@ -298,6 +350,21 @@ impl Generation {
                 cursor: RefCell::default(),
             });
         }
+        let old = before.relays.get(&relay.id);
+        let unchanged = old.filter(|old| {
+            old.config == *relay
+                && old.protocol == protocol
+                && old.log == config.globals.log
+                && old.tables.len() == tables.len()
+                && old
+                    .tables
+                    .iter()
+                    .zip(&tables)
+                    .all(|(a, b)| Rc::ptr_eq(&a.table, &b.table))
+        });
+        if let Some(old) = unchanged {
+            return Ok(Rc::clone(old));
+        }
         let http = match protocol.kind {
             ProtocolKind::Http => Some(
                 http::compile(relay, &protocol)
@@ -305,16 +372,16 @@ impl Generation {
             ),
             _ => None,
         };
-        Ok(Relay {
+        Ok(Rc::new(Relay {
             key: relay.key.unwrap_or_else(|| derive_key(seed, &relay.block)),
             log: config.globals.log,
             disabled: Cell::new(relay.disabled),
-            sessions: Cell::new(before.relays.get(&relay.id).map_or(0, |r| r.sessions.get())),
+            sessions: Cell::new(old.map_or(0, |r| r.sessions.get())),
             config: relay.clone(),
             protocol,
             tables,
             http,
-        })
+        }))
     }
 
     /// Takes over results of checks.
@@ -327,8 +394,7 @@ impl Generation {
     }
 
     /// Takes over an administrative change.
-    pub fn admin(&self, change: crate::link::Admin) {
-        use crate::link::Admin;
+    pub fn admin(&self, change: Admin) {
         match change {
             Admin::Host { id, disabled } => {
                 if let Some(host) = self.hosts.get(&id) {
@@ -356,5 +422,17 @@ impl Generation {
     /// The host `id`.
     pub fn host(&self, id: HostId) -> Option<&Rc<Host>> {
         self.hosts.get(&id)
+    }
+}
+
+/// Whether the new generation uses the old one's object.
+fn same<K: Eq + std::hash::Hash, T>(
+    new: &HashMap<K, Rc<T>>,
+    old: &HashMap<K, Rc<T>>,
+    id: &K,
+) -> bool {
+    match (new.get(id), old.get(id)) {
+        (Some(new), Some(old)) => Rc::ptr_eq(new, old),
+        _ => false,
     }
 }

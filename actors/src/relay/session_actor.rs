@@ -9,11 +9,11 @@ use super::context::Context;
 use super::session::{Ended, Session};
 use super::stream::Stream;
 use super::{http, tcp};
+use crate::panics;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, Message, WrapFuture};
 use conf::model::ProtocolKind;
-use futures_util::FutureExt;
 use protocols::log::session as words;
-use std::panic::AssertUnwindSafe;
+use std::future::Future;
 use std::rc::Rc;
 
 /// Ends the session.
@@ -44,12 +44,17 @@ impl SessionActor {
         }
         .start();
     }
-}
 
-async fn serve(context: Rc<Context>, session: Rc<Session>, client: Stream) -> Ended {
-    match session.relay.protocol.kind {
-        ProtocolKind::Http => http::serve(context, session, client).await,
-        _ => tcp::serve(context, session, client).await,
+    fn run(&self, ctx: &mut actix::Context<Self>, work: impl Future<Output = Ended> + 'static) {
+        let work = panics::catch(work).into_actor(self);
+        ctx.spawn(work.map(|result, actor, ctx| {
+            // The panic hook has logged where.
+            actor.ended = Some(result.unwrap_or_else(|_| {
+                actor.context.counters.panics.up();
+                Ended::failed(words::ABORTED)
+            }));
+            ctx.stop();
+        }));
     }
 }
 
@@ -61,20 +66,12 @@ impl Actor for SessionActor {
         let Some(client) = self.client.take() else {
             return;
         };
-        let work = serve(Rc::clone(&self.context), Rc::clone(&self.session), client);
-        let work = AssertUnwindSafe(work).catch_unwind().into_actor(self);
-        ctx.spawn(work.map(|result, actor, ctx| {
-            actor.ended = Some(result.unwrap_or_else(|_| {
-                actor.context.counters.panics.up();
-                tracing::error!(
-                    "relay {}, session {}: internal error, session closed",
-                    actor.session.relay.config.name,
-                    actor.session.id
-                );
-                Ended::failed(words::ABORTED)
-            }));
-            ctx.stop();
-        }));
+        let (context, session) = (Rc::clone(&self.context), Rc::clone(&self.session));
+        // Each kind is spawned by itself: the future of one must not be as large as that of the largest.
+        match session.relay.protocol.kind {
+            ProtocolKind::Http => self.run(ctx, http::serve(context, session, client)),
+            _ => self.run(ctx, tcp::serve(context, session, client)),
+        }
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {

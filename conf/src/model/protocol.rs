@@ -62,6 +62,13 @@ pub enum ProtocolKind {
     Udp,
 }
 
+impl ProtocolKind {
+    /// Whether it runs over UDP.
+    pub fn datagrams(self) -> bool {
+        matches!(self, ProtocolKind::Dns | ProtocolKind::Udp)
+    }
+}
+
 /// `tcp { … }`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TcpOptions {

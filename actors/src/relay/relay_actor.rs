@@ -1,0 +1,152 @@
+//! Relay: one listener and what is served on it.
+//! Owns the accept loop.
+//! Must never wait for a session.
+//!
+//! In: [`Configure`] (reload), [`Close`]. Out: sessions, begun as actors of their own.
+//! On loss: a panic here ends the process; the parent starts another with its duplicate of the listener.
+
+use super::context::Context;
+use super::relays::Relay;
+use super::session::Session;
+use super::session_actor::SessionActor;
+use super::sockets;
+use super::stream::Stream;
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, Message, WrapFuture};
+use conf::limits;
+use protocols::log::session as words;
+use socket2::SockRef;
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Serve new connections by the relay's configuration in the context's generation.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Configure;
+
+/// Stop accepting and close the listener.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Close;
+
+/// The actor.
+#[derive(Debug)]
+pub struct RelayActor {
+    shared: Rc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    context: Rc<Context>,
+    relay: RefCell<Rc<Relay>>,
+    listener: TcpListener,
+}
+
+impl RelayActor {
+    /// A relay on a listener of the parent's.
+    ///
+    /// # Errors
+    /// The descriptor is no listening TCP socket.
+    pub fn new(
+        context: Rc<Context>,
+        relay: Rc<Relay>,
+        listener: std::net::TcpListener,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        // Accepted sockets inherit the listener's options.
+        sockets::tune(&SockRef::from(&listener), &relay.protocol.tcp);
+        Ok(RelayActor {
+            shared: Rc::new(Shared {
+                context,
+                relay: RefCell::new(relay),
+                listener: TcpListener::from_std(listener)?,
+            }),
+        })
+    }
+}
+
+impl Actor for RelayActor {
+    type Context = actix::Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let accept = accept_all(Rc::clone(&self.shared)).into_actor(self);
+        ctx.spawn(accept.map(|(), _, ctx| ctx.stop()));
+        let name = &self.shared.relay.borrow().config.name;
+        tracing::debug!("{}", words::running_relay(name));
+    }
+}
+
+impl Handler<Configure> for RelayActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Configure, _: &mut Self::Context) {
+        let id = self.shared.relay.borrow().config.id;
+        if let Some(relay) = self.shared.context.generation().relays.get(&id) {
+            sockets::tune(&SockRef::from(&self.shared.listener), &relay.protocol.tcp);
+            self.shared.relay.replace(Rc::clone(relay));
+        }
+    }
+}
+
+impl Handler<Close> for RelayActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+/// Accepts in batches, so that one listener's flood leaves other sessions their turn.
+async fn accept_all(shared: Rc<Shared>) {
+    let mut batch = 0;
+    loop {
+        match shared.listener.accept().await {
+            Ok((socket, client)) => shared.begin(socket, client),
+            Err(error) if exhausted(&error) => {
+                if shared.context.counters.accept_pauses.get() == 0 {
+                    let name = &shared.relay.borrow().config.name;
+                    tracing::warn!("relay {name}: accepting pauses: {error}");
+                }
+                shared.context.counters.accept_pauses.up();
+                tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+            }
+            // The client went away before it was accepted.
+            Err(_) => {}
+        }
+        batch += 1;
+        if batch == limits::ACCEPT_BATCH {
+            batch = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Whether accepting again at once would fail again.
+fn exhausted(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    )
+}
+
+impl Shared {
+    fn begin(&self, socket: TcpStream, client: SocketAddr) {
+        let context = &self.context;
+        let relay = Rc::clone(&self.relay.borrow());
+        if relay.disabled.get() {
+            return;
+        }
+        if context.sessions.len() >= limits::SESSIONS_MAX {
+            context.counters.refused.up();
+            return;
+        }
+        context.counters.sessions.up();
+        relay.sessions.set(relay.sessions.get() + 1);
+        let now = context.clock.seconds();
+        let session = Session::new(context.sessions.number(), relay, client, now);
+        SessionActor::begin(Rc::clone(context), Rc::new(session), Stream::Plain(socket));
+    }
+}

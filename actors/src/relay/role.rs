@@ -1,0 +1,263 @@
+//! The role's main loop: what the parent and the other roles say becomes actors and states.
+//! Owns staging and switching of configurations, and one actor per listener.
+//! Must never wait for room in a queue: answers that must arrive are sent by tasks of their own.
+
+use super::context::Context;
+use super::relay_actor::{Close, Configure, RelayActor};
+use super::relays::{Generation, Relay};
+use super::statistics::Reported;
+use crate::error::RoleError;
+use crate::link::{Admin, Incoming, Link, Message, PARENT, Peer, RunState, Slot, To};
+use crate::options::Options;
+use actix::{Actor, Addr};
+use conf::limits;
+use conf::model::{Config, ProtocolKind, RelayId};
+use protocols::host::HostStatus;
+use protocols::log::session as words;
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{MissedTickBehavior, interval};
+
+/// Runs the role until the parent says stop or is gone.
+///
+/// # Errors
+/// The role cannot go on; its process ends and is started again.
+pub async fn run(mut link: Link, options: Arc<Options>) -> Result<(), RoleError> {
+    let context = Context::new(link.me, link.sender.clone(), options).map_err(RoleError::Other)?;
+    let mut role = RelayRole {
+        context,
+        descriptors: HashMap::new(),
+        staged: None,
+        listeners: HashMap::new(),
+        reported: Reported::default(),
+    };
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            incoming = link.inbox.recv() => match incoming {
+                Some(incoming) => if role.handle(incoming).is_break() { break },
+                None => break,
+            },
+            _ = second.tick() => role.tick(),
+        }
+    }
+    role.close();
+    Ok(())
+}
+
+struct RelayRole {
+    context: Rc<Context>,
+    /// Descriptors that the next configuration refers to.
+    descriptors: HashMap<Slot, OwnedFd>,
+    staged: Option<Rc<Generation>>,
+    listeners: HashMap<RelayId, Listener>,
+    reported: Reported,
+}
+
+struct Listener {
+    relay: Rc<Relay>,
+    actor: Addr<RelayActor>,
+}
+
+impl RelayRole {
+    fn handle(&mut self, incoming: Incoming) -> std::ops::ControlFlow<()> {
+        let from = incoming.from;
+        match incoming.message {
+            Message::Descriptors { slots } => {
+                self.descriptors
+                    .extend(slots.into_iter().zip(incoming.descriptors));
+            }
+            Message::Stage {
+                generation,
+                config,
+                state,
+            } => self.stage(generation, config, &state),
+            Message::Commit { generation } => self.commit(generation),
+            Message::Abort { generation } => self.abort(generation),
+            Message::HostStatus { hosts } => self.host_status(&hosts),
+            Message::Admin { change } => self.admin(change),
+            Message::SessionList { request } => self.list(from, request),
+            Message::KillSession { session } => {
+                self.context.sessions.kill(session, words::ABORTED);
+            }
+            Message::Shutdown => return std::ops::ControlFlow::Break(()),
+            _ => {}
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    fn tick(&mut self) {
+        let now = self.context.clock.tick();
+        let ended = self.context.sessions.tick(now);
+        self.context.counters.timeouts.add(ended);
+        self.reported.send(&self.context);
+    }
+
+    fn stage(&mut self, number: u64, config: Arc<Config>, state: &RunState) {
+        let before = self.context.generation();
+        let staged = Generation::new(number, config, state, &before);
+        let error = match staged {
+            Ok(generation) => {
+                self.staged = Some(Rc::new(generation));
+                None
+            }
+            Err(error) => Some(error),
+        };
+        self.answer(
+            PARENT,
+            vec![Message::Staged {
+                generation: number,
+                error,
+            }],
+        );
+    }
+
+    fn abort(&mut self, number: u64) {
+        self.staged.take_if(|s| s.number == number);
+        self.descriptors.clear();
+    }
+
+    fn commit(&mut self, number: u64) {
+        let Some(generation) = self.staged.take_if(|s| s.number == number) else {
+            return;
+        };
+        let before = self.context.switch(Rc::clone(&generation));
+        self.listeners.retain(|id, listener| {
+            let kept = generation
+                .relays
+                .get(id)
+                .is_some_and(|new| new.same_listener(&listener.relay));
+            if !kept {
+                listener.actor.do_send(Close);
+            }
+            kept
+        });
+        for relay in &generation.config.relays {
+            if let Some(relay) = generation.relays.get(&relay.id) {
+                self.launch(relay);
+            }
+        }
+        // Descriptors of listeners that are served already were only offered.
+        self.descriptors.clear();
+        self.drain(&before);
+    }
+
+    /// Sessions whose relay is gone or changed may go on for a while.
+    fn drain(&self, before: &Generation) {
+        if before.number == 0 {
+            return;
+        }
+        let now = self.context.generation();
+        self.context.sessions.each(|session| {
+            let id = session.relay.config.id;
+            let unchanged = now
+                .relays
+                .get(&id)
+                .is_some_and(|relay| Rc::ptr_eq(relay, &session.relay));
+            if !unchanged {
+                session.drain(&self.context, limits::DRAIN_TIMEOUT);
+            }
+        });
+    }
+
+    fn launch(&mut self, relay: &Rc<Relay>) {
+        let id = relay.config.id;
+        if let Some(listener) = self.listeners.get_mut(&id) {
+            if !Rc::ptr_eq(&listener.relay, relay) {
+                announce(relay);
+                listener.relay = Rc::clone(relay);
+                listener.actor.do_send(Configure);
+            }
+            return;
+        }
+        announce(relay);
+        let Some(descriptor) = self.descriptors.remove(&Slot::Relay(id)) else {
+            tracing::error!("relay {}: no listener was handed over", relay.config.name);
+            return;
+        };
+        match relay.protocol.kind {
+            ProtocolKind::Tcp | ProtocolKind::Http => self.listen(relay, descriptor),
+            ProtocolKind::Dns | ProtocolKind::Udp => {}
+        }
+    }
+
+    fn listen(&mut self, relay: &Rc<Relay>, descriptor: OwnedFd) {
+        let listener = TcpListener::from(descriptor);
+        match RelayActor::new(Rc::clone(&self.context), Rc::clone(relay), listener) {
+            Ok(actor) => {
+                let listener = Listener {
+                    relay: Rc::clone(relay),
+                    actor: actor.start(),
+                };
+                self.listeners.insert(relay.config.id, listener);
+            }
+            Err(error) => tracing::error!("relay {}: listener: {error}", relay.config.name),
+        }
+    }
+
+    fn host_status(&self, hosts: &[HostStatus]) {
+        self.context.generation().host_status(hosts);
+        if let Some(staged) = &self.staged {
+            staged.host_status(hosts);
+        }
+    }
+
+    fn admin(&self, change: Admin) {
+        self.context.generation().admin(change);
+        if let Some(staged) = &self.staged {
+            staged.admin(change);
+        }
+    }
+
+    fn list(&self, to: Peer, request: u64) {
+        let mut sessions = self.context.sessions.list(&self.context.clock);
+        let mut messages = Vec::new();
+        loop {
+            let rest = sessions.split_off(sessions.len().min(limits::SESSIONS_PER_MESSAGE));
+            let last = rest.is_empty();
+            messages.push(Message::Sessions {
+                request,
+                sessions,
+                last,
+            });
+            if last {
+                break;
+            }
+            sessions = rest;
+        }
+        self.answer(To::One(to), messages);
+    }
+
+    /// Sends what must arrive, in order, without keeping the main loop.
+    fn answer(&self, to: To, messages: Vec<Message>) {
+        let link = self.context.link.clone();
+        actix::spawn(async move {
+            for message in messages {
+                // The main loop notices that the parent is gone.
+                if link.tell(to, message).await.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+
+    fn close(&mut self) {
+        for listener in self.listeners.values() {
+            listener.actor.do_send(Close);
+        }
+        self.context.sessions.kill_all(words::ABORTED);
+    }
+}
+
+fn announce(relay: &Relay) {
+    for used in &relay.tables {
+        let table = &used.table;
+        let line = words::adding_hosts(table.hosts.len(), &table.name, table.checked);
+        tracing::info!("{line}");
+    }
+}

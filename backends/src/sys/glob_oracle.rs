@@ -45,25 +45,24 @@ fn pattern() -> impl Strategy<Value = Vec<u8>> {
         4 => "[abB./x0-]",
         3 => Just("*".to_owned()),
         2 => Just("?".to_owned()),
-        1 => "\\\\[ab*?\\[.]",
+        1 => "\\\\[ab*?.]",
         1 => "\\[[!^]?[abB.x0]{1,3}\\]",
         1 => "\\[[!^]?\\]?[a-b]-[B-x]\\]",
         1 => "\\[[!^]?[ax]?\\[:(alpha|digit|upper|lower|alnum|punct|space|xdigit|cntrl|print|graph|blank):\\]\\]",
-        1 => Just("[ab".to_owned()),
     ];
-    prop::collection::vec(element, 0..8).prop_map(|parts| parts.concat().into_bytes())
+    // Open brackets only at the end: what is inside one that swallows the next element is undefined.
+    let end = prop_oneof![6 => Just(""), 1 => Just("[ab"), 1 => Just("["), 1 => Just("\\")];
+    (prop::collection::vec(element, 0..8), end)
+        .prop_map(|(parts, end)| (parts.concat() + end).into_bytes())
 }
 
 /// glibc forgets that a byte behind `*?` is not the leading one any more when a bracket follows.
 fn glibc_errs(pattern: &[u8], flags: Flags) -> bool {
-    flags.period
-        && pattern
-            .windows(2)
-            .any(|two| two == b"*?" || two == b"?*" || two == b"**")
+    flags.period && pattern.windows(2).any(|two| two == b"*?")
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig { max_global_rejects: 100_000, ..ProptestConfig::with_cases(20_000) })]
     #[test]
     #[cfg(target_env = "gnu")]
     fn agrees_with_the_c_library(pattern in pattern(), text in "[abBx./0\\[\\\\*-]{0,10}", flags in flags()) {

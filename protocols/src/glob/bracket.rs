@@ -38,7 +38,7 @@ pub(super) fn matches(inner: &[u8], byte: u8, flags: Flags) -> Option<Bracket> {
         let (item, length) = item(inner.get(at..)?, flags)?;
         at += length;
         match item {
-            Item::Class(name) => found |= in_class(name, byte, flags),
+            Item::Class(name) => found |= in_class(name, byte),
             Item::Byte(low) => {
                 let high = match (inner.get(at), inner.get(at + 1)) {
                     (Some(b'-'), Some(end)) if *end != b']' => {
@@ -89,8 +89,9 @@ fn in_range(low: u8, high: u8, byte: u8, flags: Flags) -> bool {
     within(flags.fold(byte))
 }
 
-fn in_class(name: &[u8], byte: u8, flags: Flags) -> bool {
-    let member = |byte: u8| match name {
+/// Classes know no folding: `[[:upper:]]` stays an upper-case letter, as in the C library.
+fn in_class(name: &[u8], byte: u8) -> bool {
+    match name {
         b"alpha" => byte.is_ascii_alphabetic(),
         b"digit" => byte.is_ascii_digit(),
         b"alnum" => byte.is_ascii_alphanumeric(),
@@ -104,10 +105,5 @@ fn in_class(name: &[u8], byte: u8, flags: Flags) -> bool {
         b"cntrl" => byte.is_ascii_control(),
         b"xdigit" => byte.is_ascii_hexdigit(),
         _ => false,
-    };
-    if flags.case_fold {
-        member(byte.to_ascii_lowercase()) || member(byte.to_ascii_uppercase())
-    } else {
-        member(byte)
     }
 }

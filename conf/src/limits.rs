@@ -103,3 +103,22 @@ pub const PIPES_FREE: usize = 32;
 pub const SPLICE_WORTH: usize = 32 * 1024;
 /// Sessions in one message of an answer to `show sessions`.
 pub const SESSIONS_PER_MESSAGE: usize = 1000;
+
+/// Fields of one HTTP head: far above what clients send, low enough to parse on the stack.
+pub const HTTP_FIELDS_MAX: usize = 256;
+/// Longest HTTP request target; matters only with a raised `headerlen`.
+pub const HTTP_TARGET_MAX: usize = 65_536;
+/// Longest chunk size line, extensions included.
+pub const HTTP_CHUNK_LINE_MAX: usize = 4096;
+/// Interim responses to one request: a server may not keep a client busy for ever.
+pub const HTTP_INTERIM_MAX: u32 = 64;
+/// Bytes of items in one session's log line; a keep-alive session would collect them without end.
+pub const SESSION_LOG_MAX: usize = 8192;
+/// Idle server connections kept per host and relay process.
+pub const HTTP_POOL_HOST_MAX: usize = 128;
+/// Idle server connections kept per relay process.
+pub const HTTP_POOL_MAX: usize = 4096;
+/// How long an idle server connection is kept.
+pub const HTTP_POOL_IDLE: Duration = Duration::from_secs(30);
+/// Steps of one pattern match: a pattern may not cost more than its text is worth.
+pub const PATTERN_STEPS_MAX: u32 = 100_000;

@@ -1,0 +1,463 @@
+//! Changes to a head.
+//! Owns what rules and connection handling want changed, and writes the head anew only if there is something.
+//! Must never let a change alter the framing of the body, nor put a line end into a field.
+
+use super::{Field, Head, Known, Span, Version, head::tokens};
+
+/// Changes to one head. Kept per process and reused, so that it stops allocating.
+#[derive(Clone, Debug, Default)]
+pub struct Edits {
+    arena: Vec<u8>,
+    target: Option<Span>,
+    fields: Vec<(usize, Option<Span>)>,
+    added: Vec<(Span, Span)>,
+}
+
+impl Edits {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.target = None;
+        self.fields.clear();
+        self.added.clear();
+    }
+
+    /// Nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.target.is_none() && self.fields.is_empty() && self.added.is_empty()
+    }
+
+    /// Whether the head must be written anew.
+    pub fn needed(&self, head: &Head) -> bool {
+        head.lf || !self.is_empty()
+    }
+
+    /// The request target as it will be sent.
+    pub fn target<'a>(&'a self, head: &Head, bytes: &'a [u8]) -> &'a [u8] {
+        match self.target {
+            Some(span) => span.of(&self.arena),
+            None => head.target.of(bytes),
+        }
+    }
+
+    /// Replaces the request target; bytes that cannot stand in one are percent-encoded.
+    pub fn set_target(&mut self, parts: &[&[u8]]) {
+        let start = self.arena.len();
+        for byte in parts.iter().copied().flatten() {
+            if (0x21..0x7f).contains(byte) {
+                self.arena.push(*byte);
+            } else {
+                let digit = |n: u8| {
+                    char::from_digit(n.into(), 16)
+                        .unwrap_or('0')
+                        .to_ascii_uppercase() as u8
+                };
+                self.arena
+                    .extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+            }
+        }
+        self.target = Some(self.span(start));
+    }
+
+    /// Removes the field at `index`.
+    pub fn remove_at(&mut self, index: usize) {
+        self.put(index, None);
+    }
+
+    /// Replaces the value of the field at `index`.
+    pub fn set_at(&mut self, index: usize, value: &[u8]) {
+        let value = self.store(value);
+        self.put(index, Some(value));
+    }
+
+    /// Adds a field at the end.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        let (name, value) = (self.store(name), self.store(value));
+        self.added.push((name, value));
+    }
+
+    /// Adds a field, or fills the first one of that name if it is empty.
+    pub fn append(&mut self, head: &Head, bytes: &[u8], name: &[u8], value: &[u8]) {
+        match self.first(head, bytes, name) {
+            Some(Place::Field(index)) if self.value_at(head, bytes, index).is_empty() => {
+                self.set_at(index, value);
+            }
+            _ => self.add(name, value),
+        }
+    }
+
+    /// Replaces the value of the first field of a name, or adds it.
+    pub fn set(&mut self, head: &Head, bytes: &[u8], name: &[u8], value: &[u8]) {
+        match self.first(head, bytes, name) {
+            Some(Place::Field(index)) => self.set_at(index, value),
+            Some(Place::Added(index)) => {
+                let value = self.store(value);
+                if let Some(added) = self.added.get_mut(index) {
+                    added.1 = value;
+                }
+            }
+            None => self.add(name, value),
+        }
+    }
+
+    /// Removes all fields of a name.
+    pub fn remove(&mut self, head: &Head, bytes: &[u8], name: &[u8]) {
+        for (index, field) in head.fields.iter().enumerate() {
+            if field.name.of(bytes).eq_ignore_ascii_case(name) {
+                self.put(index, None);
+            }
+        }
+        let arena = &self.arena;
+        self.added
+            .retain(|added| !added.0.of(arena).eq_ignore_ascii_case(name));
+    }
+
+    /// Merges a value into the first field of a name (`append` of relayd 5.5 and before), or adds the field.
+    pub fn merge(&mut self, head: &Head, bytes: &[u8], name: &[u8], value: &[u8]) {
+        let old = match self.first(head, bytes, name) {
+            Some(Place::Field(index)) => self.value_at(head, bytes, index).to_vec(),
+            Some(Place::Added(index)) => self
+                .added
+                .get(index)
+                .map(|added| added.1.of(&self.arena).to_vec())
+                .unwrap_or_default(),
+            None => return self.add(name, value),
+        };
+        let merged = [old.as_slice(), b", ", value].concat();
+        self.set(head, bytes, name, &merged);
+    }
+
+    /// Makes Connection say whether the sender goes on, unless a rule has its own word on it. Returns what it says
+    /// in the end: whether the connection this head is sent on stays open.
+    pub fn settle(&mut self, head: &Head, bytes: &[u8], keep: bool) -> bool {
+        let touched = self
+            .fields
+            .iter()
+            .any(|(index, _)| is_connection(head.fields.get(*index)))
+            || self
+                .added
+                .iter()
+                .any(|(name, _)| Known::of(name.of(&self.arena)) == Known::Connection);
+        if touched {
+            let (close, keep_alive) = self.final_connection(head, bytes);
+            let says = !close && (head.version == Version::Http11 || keep_alive);
+            if says && !keep {
+                self.add(b"Connection", b"close");
+            }
+            return says && keep;
+        }
+        if head.persistent() == keep {
+            return keep;
+        }
+        match (head.version, keep) {
+            (Version::Http11, true) => self.strip_tokens(head, bytes),
+            (Version::Http11, false) => {
+                if head.keep_alive {
+                    self.strip_tokens(head, bytes);
+                }
+                self.add(b"Connection", b"close");
+            }
+            // A version 1.0 peer keeps a connection only if it asked to; what it did not ask for is not given.
+            (Version::Http10, true) => return false,
+            (Version::Http10, false) => self.strip_tokens(head, bytes),
+        }
+        keep
+    }
+
+    /// Writes the changed head to `out`.
+    pub fn render(&self, head: &Head, bytes: &[u8], out: &mut Vec<u8>) {
+        let first_end = head
+            .fields
+            .first()
+            .map_or(head.len.saturating_sub(if head.lf { 1 } else { 2 }), |f| {
+                f.name.start as usize
+            });
+        let first_line = bytes.get(..first_end).unwrap_or_default();
+        match self.target {
+            Some(target) => {
+                out.extend_from_slice(head.method_name.of(bytes));
+                out.push(b' ');
+                out.extend_from_slice(target.of(&self.arena));
+                out.extend_from_slice(match head.version {
+                    Version::Http10 => b" HTTP/1.0",
+                    Version::Http11 => b" HTTP/1.1",
+                });
+            }
+            None => out.extend_from_slice(first_line.trim_ascii_end()),
+        }
+        out.extend_from_slice(b"\r\n");
+        if self.fields.is_empty() && !head.lf {
+            out.extend_from_slice(bytes.get(first_end..head.len - 2).unwrap_or_default());
+        } else {
+            self.render_fields(head, bytes, out);
+        }
+        for (name, value) in &self.added {
+            line(out, name.of(&self.arena), value.of(&self.arena));
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn render_fields(&self, head: &Head, bytes: &[u8], out: &mut Vec<u8>) {
+        for (index, field) in head.fields.iter().enumerate() {
+            match self.changed(index) {
+                Some(None) => {}
+                Some(Some(value)) => line(out, field.name.of(bytes), value.of(&self.arena)),
+                None => line(out, field.name.of(bytes), field.value.of(bytes)),
+            }
+        }
+    }
+
+    fn changed(&self, index: usize) -> Option<Option<Span>> {
+        self.fields
+            .iter()
+            .find(|(at, _)| *at == index)
+            .map(|(_, value)| *value)
+    }
+
+    fn put(&mut self, index: usize, value: Option<Span>) {
+        match self.fields.iter_mut().find(|(at, _)| *at == index) {
+            Some(entry) => entry.1 = value,
+            None => self.fields.push((index, value)),
+        }
+    }
+
+    fn value_at<'a>(&'a self, head: &Head, bytes: &'a [u8], index: usize) -> &'a [u8] {
+        match self.changed(index) {
+            Some(value) => value.unwrap_or_default().of(&self.arena),
+            None => head
+                .fields
+                .get(index)
+                .map(|field| field.value.of(bytes))
+                .unwrap_or_default(),
+        }
+    }
+
+    fn first(&self, head: &Head, bytes: &[u8], name: &[u8]) -> Option<Place> {
+        let named = |field: &Field| field.name.of(bytes).eq_ignore_ascii_case(name);
+        let field = head
+            .fields
+            .iter()
+            .enumerate()
+            .find(|(index, field)| named(field) && self.changed(*index) != Some(None))
+            .map(|(index, _)| Place::Field(index));
+        field.or_else(|| {
+            self.added
+                .iter()
+                .position(|added| added.0.of(&self.arena).eq_ignore_ascii_case(name))
+                .map(Place::Added)
+        })
+    }
+
+    fn final_connection(&self, head: &Head, bytes: &[u8]) -> (bool, bool) {
+        let mut said = (false, false);
+        let kept = head
+            .fields
+            .iter()
+            .enumerate()
+            .filter(|(_, field)| is_connection(Some(field)))
+            .map(|(index, _)| self.value_at(head, bytes, index));
+        let arena = &self.arena;
+        let added = self
+            .added
+            .iter()
+            .filter(|(name, _)| Known::of(name.of(arena)) == Known::Connection)
+            .map(|(_, value)| value.of(arena));
+        for token in kept.chain(added).flat_map(tokens) {
+            said.0 |= token.eq_ignore_ascii_case(b"close");
+            said.1 |= token.eq_ignore_ascii_case(b"keep-alive");
+        }
+        said
+    }
+
+    fn strip_tokens(&mut self, head: &Head, bytes: &[u8]) {
+        for (index, field) in head.fields.iter().enumerate() {
+            if !is_connection(Some(field)) {
+                continue;
+            }
+            let start = self.arena.len();
+            for token in tokens(field.value.of(bytes)) {
+                if token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive")
+                {
+                    continue;
+                }
+                if self.arena.len() > start {
+                    self.arena.extend_from_slice(b", ");
+                }
+                self.arena.extend_from_slice(token);
+            }
+            let rest = self.span(start);
+            self.put(index, (rest.start != rest.end).then_some(rest));
+        }
+    }
+
+    fn store(&mut self, text: &[u8]) -> Span {
+        let start = self.arena.len();
+        // A line end inside a value would be a new field.
+        let clean = |byte: &u8| {
+            if matches!(byte, b'\r' | b'\n' | 0) {
+                b' '
+            } else {
+                *byte
+            }
+        };
+        self.arena.extend(text.iter().map(clean));
+        self.span(start)
+    }
+
+    fn span(&self, start: usize) -> Span {
+        Span {
+            start: start as u32,
+            end: self.arena.len() as u32,
+        }
+    }
+}
+
+enum Place {
+    Field(usize),
+    Added(usize),
+}
+
+fn is_connection(field: Option<&Field>) -> bool {
+    field.is_some_and(|field| field.known == Known::Connection)
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn edited(wire: &str, change: impl FnOnce(&mut Edits, &Head, &[u8])) -> String {
+        let mut head = Head::default();
+        let bytes = wire.as_bytes();
+        if wire.starts_with("HTTP/") {
+            head.parse_response(bytes, 8192).unwrap();
+        } else {
+            head.parse_request(bytes, 8192).unwrap();
+        }
+        let mut edits = Edits::default();
+        change(&mut edits, &head, bytes);
+        let mut out = Vec::new();
+        if edits.needed(&head) {
+            edits.render(&head, bytes, &mut out);
+        } else {
+            out.extend_from_slice(bytes);
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    const PLAIN: &str = "GET /p HTTP/1.1\r\nHOST: h\r\nx-a:1\r\nX-A: 2\r\nEmpty:\r\n\r\n";
+
+    #[test]
+    fn order_and_spelling_are_kept() {
+        assert_eq!(
+            edited(PLAIN, |e, h, b| e.set(h, b, b"x-A", b"9")),
+            "GET /p HTTP/1.1\r\nHOST: h\r\nx-a: 9\r\nX-A: 2\r\nEmpty: \r\n\r\n"
+        );
+        assert_eq!(
+            edited(PLAIN, |e, _, _| e.add(b"New", b"v")),
+            "GET /p HTTP/1.1\r\nHOST: h\r\nx-a:1\r\nX-A: 2\r\nEmpty:\r\nNew: v\r\n\r\n"
+        );
+        assert_eq!(edited(PLAIN, |_, _, _| ()), PLAIN);
+    }
+
+    #[test]
+    fn remove_append_merge_and_target() {
+        assert_eq!(
+            edited(PLAIN, |e, h, b| {
+                e.remove(h, b, b"X-a");
+                e.append(h, b, b"empty", b"full");
+                e.append(h, b, b"Host", b"two");
+                e.set_target(&[b"/a b", b"?q\xff"]);
+            }),
+            "GET /a%20b?q%FF HTTP/1.1\r\nHOST: h\r\nEmpty: full\r\nHost: two\r\n\r\n"
+        );
+        assert_eq!(
+            edited(PLAIN, |e, h, b| e.merge(h, b, b"x-a", b"z")),
+            "GET /p HTTP/1.1\r\nHOST: h\r\nx-a: 1, z\r\nX-A: 2\r\nEmpty: \r\n\r\n"
+        );
+        assert_eq!(
+            edited(PLAIN, |e, h, b| {
+                e.add(b"N", b"1");
+                e.set(h, b, b"n", b"a\r\nEvil: 1");
+                e.remove(h, b, b"x-a");
+            }),
+            "GET /p HTTP/1.1\r\nHOST: h\r\nEmpty: \r\nN: a  Evil: 1\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn bare_line_feeds_become_line_ends() {
+        assert_eq!(
+            edited("GET / HTTP/1.1\nHost: h\nA:b\n\n", |_, _, _| ()),
+            "GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n"
+        );
+        assert_eq!(
+            edited("GET / HTTP/1.0\n\n", |_, _, _| ()),
+            "GET / HTTP/1.0\r\n\r\n"
+        );
+    }
+
+    fn settled(wire: &str, keep: bool) -> (String, bool) {
+        let mut kept = false;
+        let text = edited(wire, |e, h, b| kept = e.settle(h, b, keep));
+        (text.replace("\r\n", "|"), kept)
+    }
+
+    #[test]
+    fn connection_says_what_is_meant() {
+        let r = |rest: &str| format!("HTTP/1.1 200 OK\r\n{rest}\r\n");
+        assert_eq!(settled(&r(""), true), ("HTTP/1.1 200 OK||".into(), true));
+        assert_eq!(
+            settled(&r(""), false),
+            ("HTTP/1.1 200 OK|Connection: close||".into(), false)
+        );
+        assert_eq!(
+            settled(&r("connection: close\r\n"), true),
+            ("HTTP/1.1 200 OK||".into(), true)
+        );
+        assert_eq!(
+            settled(&r("Connection: Close\r\n"), false),
+            ("HTTP/1.1 200 OK|Connection: Close||".into(), false)
+        );
+        assert_eq!(
+            settled(&r("Connection: keep-alive, X-Hop\r\n"), false),
+            (
+                "HTTP/1.1 200 OK|Connection: X-Hop|Connection: close||".into(),
+                false
+            )
+        );
+        assert_eq!(
+            settled("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", true),
+            ("HTTP/1.0 200 OK|Connection: keep-alive||".into(), true)
+        );
+        assert_eq!(
+            settled("HTTP/1.0 200 OK\r\n\r\n", true),
+            ("HTTP/1.0 200 OK||".into(), false)
+        );
+        assert_eq!(
+            settled("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", false),
+            ("HTTP/1.0 200 OK||".into(), false)
+        );
+    }
+
+    #[test]
+    fn a_rule_has_the_last_word_on_connection() {
+        let mut kept = true;
+        let text = edited(
+            "GET / HTTP/1.1\r\nConnection: keep-alive\r\n\r\n",
+            |e, h, b| {
+                e.set(h, b, b"Connection", b"close");
+                kept = e.settle(h, b, true);
+            },
+        );
+        assert_eq!(text, "GET / HTTP/1.1\r\nConnection: close\r\n\r\n");
+        assert!(!kept);
+    }
+}

@@ -1,0 +1,291 @@
+//! The real relayd with a configuration text, in a directory of its own.
+
+use super::client::{self, Answer};
+use super::netns::Netns;
+use super::process::{self, Process};
+use super::{BOUND, Scratch, wait};
+use nix::sys::signal::Signal;
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How a daemon is started.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// All roles in one process.
+    pub single: bool,
+    /// Packet filter.
+    pub backend: &'a str,
+    /// Metrics listener on 127.0.0.1.
+    pub metrics: Option<u16>,
+    /// How often `-v` is given.
+    pub verbose: usize,
+    /// Network namespace to run in.
+    pub netns: Option<&'a Netns>,
+    /// Further arguments.
+    pub arguments: &'a [&'a str],
+}
+
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Settings {
+            single: false,
+            backend: "userland",
+            metrics: None,
+            verbose: 1,
+            netns: None,
+            arguments: &[],
+        }
+    }
+}
+
+/// A running relayd.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    scratch: Scratch,
+    log: Arc<Mutex<Vec<String>>>,
+    metrics: Option<u16>,
+}
+
+impl Daemon {
+    /// Starts it with one process per role and the user-space packet filter, and waits until it answers relayctl.
+    pub fn start(config: &str) -> Daemon {
+        Self::with(Settings::default(), config)
+    }
+
+    /// Starts it and waits until it answers relayctl.
+    pub fn with(settings: Settings<'_>, config: &str) -> Daemon {
+        let daemon = Self::launch(settings, config);
+        daemon.wait_ready();
+        daemon
+    }
+
+    /// Starts it without waiting.
+    pub fn launch(settings: Settings<'_>, config: &str) -> Daemon {
+        let scratch = Scratch::new();
+        let file = scratch.write("relayd.conf", config);
+        std::fs::create_dir(scratch.path("empty")).unwrap();
+        let program = env!("CARGO_BIN_EXE_relayd");
+        let mut command = match settings.netns {
+            Some(netns) => netns.command(program),
+            None => Command::new(program),
+        };
+        if settings.single {
+            command.arg("--single-process");
+        }
+        command.arg("-d");
+        command.args(std::iter::repeat_n("-v", settings.verbose));
+        command.arg("-f").arg(&file).args(settings.arguments);
+        command
+            .env("RELAYD_BACKEND", settings.backend)
+            .env("RELAYD_SOCKET", scratch.path("relayd.sock"))
+            .env("RELAYD_STATE_DIRECTORY", scratch.path("state"))
+            .env("RELAYD_TABLE", format!("relayd_test_{}", std::process::id()))
+            .env("RELAYD_CHROOT", scratch.path("empty"))
+            // Every system has this user; a machine without an installed relayd has no `_relayd`.
+            .env("RELAYD_USER", "nobody");
+        if let Some(port) = settings.metrics {
+            command.env("RELAYD_METRICS", format!("127.0.0.1:{port}"));
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start relayd");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, stream) = (log.clone(), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n') {
+                let Ok(line) = line else { break };
+                let line = String::from_utf8_lossy(&line).into_owned();
+                lines.lock().unwrap().push(line);
+            }
+        });
+        Daemon {
+            child,
+            scratch,
+            log,
+            metrics: settings.metrics,
+        }
+    }
+
+    fn wait_ready(&self) {
+        wait::until_true("relayd answers relayctl", || {
+            assert!(
+                process::alive(self.pid()),
+                "relayd ended: {:#?}",
+                self.lines()
+            );
+            self.socket().exists() && self.relayctl(&["show", "summary"]).code == 0
+        });
+    }
+
+    /// Process id of the parent.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Path of the control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.scratch.path("relayd.sock")
+    }
+
+    /// Path of the configuration file.
+    pub fn file(&self) -> PathBuf {
+        self.scratch.path("relayd.conf")
+    }
+
+    /// Its directory.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    /// Replaces the configuration file; the daemon does not know yet.
+    pub fn configure(&self, config: &str) {
+        self.scratch.write("relayd.conf", config);
+    }
+
+    /// Runs relayctl against it.
+    pub fn relayctl(&self, words: &[&str]) -> Answer {
+        client::relayctl(&self.socket(), words)
+    }
+
+    /// `relayctl show summary`
+    pub fn summary(&self) -> String {
+        self.relayctl(&["show", "summary"]).stdout
+    }
+
+    /// Waits until a row of `relayctl show summary` with that type and name has a status that starts with `status`.
+    pub fn wait_status(&self, kind: &str, name: &str, status: &str) {
+        self.wait_rows(&[(kind, name, status)]);
+    }
+
+    /// Waits until all such rows are there at once.
+    pub fn wait_rows(&self, wanted: &[(&str, &str, &str)]) {
+        let mut seen = String::new();
+        let mut look = || {
+            seen = self.summary();
+            wanted.iter().all(|(kind, name, status)| {
+                rows(&seen).any(|row| {
+                    row[1] == *kind && row[2] == *name && row[4].starts_with(status)
+                })
+            })
+        };
+        let found = wait::within_or_none(BOUND, || look().then_some(()));
+        assert!(
+            found.is_some(),
+            "not within {BOUND:?}: {wanted:?} in\n{seen}log:\n{}",
+            self.lines().join("\n")
+        );
+    }
+
+    /// Log lines so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Number of log lines so far, for [`Daemon::lines_since`].
+    pub fn mark(&self) -> usize {
+        self.log.lock().unwrap().len()
+    }
+
+    /// Log lines after a mark.
+    pub fn lines_since(&self, mark: usize) -> Vec<String> {
+        self.log.lock().unwrap()[mark..].to_vec()
+    }
+
+    /// Waits for a log line that contains `text`; answers the whole line.
+    pub fn wait_line(&self, text: &str) -> String {
+        self.wait_line_since(0, text)
+    }
+
+    /// The same among the lines after a mark.
+    pub fn wait_line_since(&self, mark: usize, text: &str) -> String {
+        wait::within_or_none(BOUND, || {
+            self.lines_since(mark)
+                .into_iter()
+                .find(|line| line.contains(text))
+        })
+        .unwrap_or_else(|| panic!("no line with {text:?} in {:#?}", self.lines_since(mark)))
+    }
+
+    /// Processes of a role, by its title.
+    pub fn role(&self, title: &str) -> Vec<Process> {
+        process::titled(self.pid(), title)
+    }
+
+    /// Kills a process of the daemon as a crash would.
+    pub fn kill(&self, process: &Process) {
+        assert_eq!(process.parent, self.pid(), "not ours: {process:?}");
+        process::signal(process.pid, Signal::SIGKILL);
+    }
+
+    /// Sends a signal to the parent.
+    pub fn signal(&self, signal: Signal) {
+        process::signal(self.pid(), signal);
+    }
+
+    /// The metrics page.
+    pub fn metrics(&self) -> String {
+        let port = self.metrics.expect("no metrics listener");
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        wait::until("the metrics listener answers", || {
+            client::get(to, "/metrics").ok()
+        })
+        .body
+    }
+
+    /// Ends it with SIGTERM; answers its exit status and all log lines.
+    pub fn stop(mut self) -> (ExitStatus, Vec<String>) {
+        let status = self.end().expect("relayd did not end");
+        // The log ends when the last process closed it.
+        wait::until_true("the last log line", || Arc::strong_count(&self.log) == 1);
+        (status, self.lines())
+    }
+
+    /// Waits for its end.
+    pub fn wait_end(&mut self) -> ExitStatus {
+        wait::until("relayd ends", || self.child.try_wait().unwrap())
+    }
+
+    fn end(&mut self) -> Option<ExitStatus> {
+        if let Ok(Some(status)) = self.child.try_wait() {
+            return Some(status);
+        }
+        self.signal(Signal::SIGTERM);
+        wait::within_or_none(Duration::from_secs(30), || self.child.try_wait().ok()?)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("log of relayd:\n{}", self.lines().join("\n"));
+        }
+        let children = process::children(self.pid());
+        if self.end().is_none() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        // Children that outlive their parent would be a defect; leave none behind in any case.
+        let program = env!("CARGO_BIN_EXE_relayd");
+        for child in children {
+            if process::alive(child.pid) && child.title.contains(program) {
+                process::signal(child.pid, Signal::SIGKILL);
+            }
+        }
+    }
+}
+
+/// Rows of a relayctl listing after its heading: id, type, name, availability, status, each trimmed.
+pub fn rows(listing: &str) -> impl Iterator<Item = Vec<String>> + '_ {
+    listing.lines().skip(1).filter_map(|line| {
+        let row: Vec<String> = line.split('\t').map(|c| c.trim().to_owned()).collect();
+        (row.len() == 5).then_some(row)
+    })
+}

@@ -55,12 +55,7 @@ impl Http {
     }
 
     /// Sends a request without body; `headers` are whole lines.
-    pub fn ask(
-        &mut self,
-        method: &str,
-        path: &str,
-        headers: &[&str],
-    ) -> std::io::Result<Response> {
+    pub fn ask(&mut self, method: &str, path: &str, headers: &[&str]) -> std::io::Result<Response> {
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
         for line in headers {
             request += line;
@@ -104,7 +99,12 @@ impl Http {
                 body.extend(&chunk[..size]);
             }
         } else if let Some(length) = header(&head, "content-length") {
-            body = vec![0; length.parse().map_err(|_| std::io::ErrorKind::InvalidData)?];
+            body = vec![
+                0;
+                length
+                    .parse()
+                    .map_err(|_| std::io::ErrorKind::InvalidData)?
+            ];
             self.stream.read_exact(&mut body)?;
         } else {
             self.stream.read_to_end(&mut body)?;
@@ -250,7 +250,9 @@ pub fn relayctl(socket: &Path, words: &[&str]) -> Answer {
 
 /// Runs curl, silent, with a bound.
 pub fn curl(words: &[&str]) -> Answer {
-    run(Command::new("curl").args(["-sS", "--max-time", "20"]).args(words))
+    run(Command::new("curl")
+        .args(["-sS", "--max-time", "20"])
+        .args(words))
 }
 
 /// Sends a datagram and waits for the answer, up to `bound`.

@@ -84,7 +84,10 @@ impl Daemon {
             .env("RELAYD_BACKEND", settings.backend)
             .env("RELAYD_SOCKET", scratch.path("relayd.sock"))
             .env("RELAYD_STATE_DIRECTORY", scratch.path("state"))
-            .env("RELAYD_TABLE", format!("relayd_test_{}", std::process::id()))
+            .env(
+                "RELAYD_TABLE",
+                format!("relayd_test_{}", std::process::id()),
+            )
             .env("RELAYD_CHROOT", scratch.path("empty"))
             // Every system has this user; a machine without an installed relayd has no `_relayd`.
             .env("RELAYD_USER", "nobody");
@@ -171,9 +174,8 @@ impl Daemon {
         let mut look = || {
             seen = self.summary();
             wanted.iter().all(|(kind, name, status)| {
-                rows(&seen).any(|row| {
-                    row[1] == *kind && row[2] == *name && row[4].starts_with(status)
-                })
+                rows(&seen)
+                    .any(|row| row[1] == *kind && row[2] == *name && row[4].starts_with(status))
             })
         };
         let found = wait::within_or_none(BOUND, || look().then_some(()));

@@ -3,6 +3,7 @@
 //! Must never sleep to wait: [`wait::until`] polls for a condition with a bound.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -92,8 +92,18 @@ impl Netns {
     /// Joins two namespaces by a veth pair: `(namespace, interface, addresses with prefix length)` for each end.
     pub fn join(one: (&Netns, &str, &[&str]), two: (&Netns, &str, &[&str])) {
         ip(&[
-            "link", "add", one.1, "netns", &one.0.name, "type", "veth", "peer", "name", two.1,
-            "netns", &two.0.name,
+            "link",
+            "add",
+            one.1,
+            "netns",
+            &one.0.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            two.1,
+            "netns",
+            &two.0.name,
         ]);
         for (netns, interface, addresses) in [one, two] {
             for address in addresses {

@@ -16,10 +16,7 @@ pub struct Process {
 
 /// Direct children of `parent` that are alive (not zombies), by id.
 pub fn children(parent: i32) -> Vec<Process> {
-    let mut found: Vec<Process> = table()
-        .into_iter()
-        .filter(|p| p.parent == parent)
-        .collect();
+    let mut found: Vec<Process> = table().into_iter().filter(|p| p.parent == parent).collect();
     found.sort_by_key(|p| p.pid);
     found
 }

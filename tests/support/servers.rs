@@ -222,7 +222,9 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
             }
             let _ = stream.shutdown(Shutdown::Both);
             shared.open.lock().unwrap().retain(|other| {
-                other.as_ref().is_some_and(|other| other.peer_addr().is_ok())
+                other
+                    .as_ref()
+                    .is_some_and(|other| other.peer_addr().is_ok())
             });
         });
     }
@@ -386,9 +388,7 @@ impl UdpServer {
         let (ready, listening) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             enter(netns.as_deref());
-            let socket = wait::until(&format!("bind {address}"), || {
-                UdpSocket::bind(address).ok()
-            });
+            let socket = wait::until(&format!("bind {address}"), || UdpSocket::bind(address).ok());
             socket.set_read_timeout(Some(TICK)).unwrap();
             let _ = ready.send(());
             let mut buffer = vec![0; 65_536];

@@ -1,5 +1,13 @@
-//! System calls: privileges, descriptors, sockets.
+//! System calls: privileges, descriptors, sockets, signals.
+//! Owns everything the daemon asks of the kernel besides ordinary sockets and files.
+//! Must never decide anything: callers say what, this module says how.
 
 pub mod check_socket;
+pub mod demotion;
 #[cfg(test)]
 mod glob_oracle;
+pub mod listen;
+pub mod pass;
+pub mod privileges;
+pub mod random;
+pub mod signals;

@@ -3,6 +3,7 @@
 //! Must never carry payload of a session: bytes stay in the relay process.
 
 use backends::filter::Service;
+use backends::sys::privileges::Confinement;
 use conf::Config;
 use conf::model::{HostId, NetRouteId, RedirectId, RelayId, RouterId, TableId};
 use protocols::host::HostStatus;
@@ -41,12 +42,21 @@ macro_rules! messages {
 
 messages! {
     // Parent to children: life cycle
-    /// The first message: the daemon's options.
+    /// The first message: who the process is, and the daemon's options. The transport consumes it.
     Boot {
+        /// Who the process is.
+        me: Peer,
         /// Options.
         options: Arc<crate::options::Options>,
+        /// User, group and root directory to change to; `None` when not started as root.
+        confinement: Option<Confinement>,
+        /// Log to standard error (`-d`).
+        foreground: bool,
+        /// Debug level.
+        verbose: u8,
     },
     /// Descriptors that the next `Stage` refers to; they travel beside this message in the same order.
+    /// A slot that is not mentioned keeps the descriptor that the process has; one of an object that is gone is closed.
     Descriptors {
         /// What each descriptor is.
         slots: Vec<Slot>,

@@ -9,6 +9,7 @@
 mod idle;
 pub mod message;
 pub mod role;
+pub mod transport;
 
 pub use idle::{PARENT, idle};
 pub use message::{Admin, Message, RunState, Sample, SessionInfo, Slot};

@@ -156,15 +156,11 @@ mod tests {
 
     #[test]
     fn a_stale_control_socket_is_replaced_and_a_live_one_respected() {
-        let path =
-            std::env::temp_dir().join(format!("relayd-control-{}.sock", std::process::id()));
+        let path = std::env::temp_dir().join(format!("relayd-control-{}.sock", std::process::id()));
         let first = control(&path).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
-        assert_eq!(
-            control(&path).unwrap_err().kind(),
-            io::ErrorKind::AddrInUse
-        );
+        assert_eq!(control(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(first);
         drop(control(&path).unwrap());
         fs::remove_file(&path).unwrap();

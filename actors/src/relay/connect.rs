@@ -102,9 +102,9 @@ pub fn choose(
     let host = used.table.hosts.get(index).ok_or(NoHost)?;
     Ok(Chosen {
         host: Some(Rc::clone(host)),
-        address: host.address.with_port(used.table.port),
-        retry: if host.retry > 0 {
-            host.retry
+        address: host.parts.address.with_port(used.table.port),
+        retry: if host.parts.retry > 0 {
+            host.parts.retry
         } else {
             relay.config.retry
         },
@@ -203,7 +203,7 @@ pub async fn connect(
         }
         let address = sockets::translate(relay.config.translate, chosen.address)
             .ok_or(ConnectError::NoHost)?;
-        session.set_server(address);
+        session.set_server(address, chosen.host.clone());
         if loops(relay, address) {
             return Err(ConnectError::Loop);
         }
@@ -217,6 +217,9 @@ pub async fn connect(
         };
         match attempt_one(relay, session, client, address, chosen.retry, limit).await {
             Ok(stream) => {
+                if let (Some(redirect), Some(host)) = (relay.redirect, &chosen.host) {
+                    context.forwards.count(redirect.id, host.parts.id);
+                }
                 return Ok(Connected {
                     stream,
                     guard,
@@ -227,7 +230,7 @@ pub async fn connect(
         }
         context.counters.connect_errors.up();
         match chosen.host {
-            Some(host) => tried.push(host.id),
+            Some(host) => tried.push(host.parts.id),
             None => return Err(last),
         }
     }
@@ -240,11 +243,11 @@ fn has_other(relay: &Relay, chosen: &Chosen, tried: &[HostId]) -> bool {
         return false;
     };
     relay.tables.iter().any(|t| {
-        t.table.hosts.iter().any(|h| h.id == host.id)
+        t.table.hosts.iter().any(|h| h.parts.id == host.parts.id)
             && t.table
                 .hosts
                 .iter()
-                .any(|h| h.id != host.id && h.usable() && !tried.contains(&h.id))
+                .any(|h| h.parts.id != host.parts.id && h.usable() && !tried.contains(&h.parts.id))
     })
 }
 

@@ -3,11 +3,12 @@
 //! Must never be shared with another thread, and its buffer never be held across an `await`.
 
 use super::counters::Counters;
+use super::forward::Forwards;
 use super::http;
 use super::registry::Registry;
-use super::relays::Generation;
+use super::relays::{Generation, Relay};
 use super::splice::Pool;
-use crate::link::{Peer, Sender};
+use crate::link::{Peer, Sender, Slot};
 use crate::options::Options;
 use conf::limits;
 use siphasher::sip::SipHasher24;
@@ -41,6 +42,8 @@ pub struct Context {
     pub pipes: Pool,
     /// What HTTP sessions share.
     pub http: http::Shared,
+    /// Redirects served in user space.
+    pub forwards: Forwards,
     generation: RefCell<Rc<Generation>>,
 }
 
@@ -61,6 +64,7 @@ impl Context {
             counters: Counters::default(),
             pipes: Pool::default(),
             http: http::Shared::default(),
+            forwards: Forwards::default(),
             generation: RefCell::default(),
         }))
     }
@@ -68,6 +72,14 @@ impl Context {
     /// The running configuration.
     pub fn generation(&self) -> Rc<Generation> {
         Rc::clone(&self.generation.borrow())
+    }
+
+    /// What is served on a listener now.
+    pub fn served(&self, slot: &Slot) -> Option<Rc<Relay>> {
+        match slot {
+            Slot::Relay(id) => self.generation.borrow().relays.get(id).cloned(),
+            _ => self.forwards.relay(slot),
+        }
     }
 
     /// Replaces the running configuration; answers the former.

@@ -5,6 +5,7 @@
 pub mod connect;
 pub mod context;
 pub mod counters;
+pub mod forward;
 pub mod http;
 pub mod registry;
 pub mod relay_actor;

@@ -132,6 +132,15 @@ impl Registry {
         sessions.iter().for_each(&mut act);
     }
 
+    /// Ends the sessions that `doomed` accepts.
+    pub(super) fn kill_where(&self, reason: &'static str, doomed: impl Fn(&Session) -> bool) {
+        for (_, entry) in self.entries.borrow().iter() {
+            if doomed(&entry.session) {
+                entry.actor.do_send(End { reason });
+            }
+        }
+    }
+
     /// Ends every session.
     pub(super) fn kill_all(&self, reason: &'static str) {
         for (_, entry) in self.entries.borrow().iter() {
@@ -146,6 +155,7 @@ impl Registry {
             .entries
             .borrow()
             .iter()
+            .filter(|(_, e)| e.session.relay.redirect.is_none())
             .map(|(_, e)| SessionInfo {
                 id: e.session.id,
                 relay: e.session.relay.config.id,

@@ -11,6 +11,7 @@ use super::session::Session;
 use super::session_actor::SessionActor;
 use super::sockets;
 use super::stream::Stream;
+use crate::link::Slot;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, Message, WrapFuture};
 use conf::limits;
 use protocols::log::session as words;
@@ -19,9 +20,10 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Serve new connections by the relay's configuration in the context's generation.
+/// Serve new connections by what the context has for this listener now.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Configure;
@@ -40,6 +42,7 @@ pub struct RelayActor {
 #[derive(Debug)]
 struct Shared {
     context: Rc<Context>,
+    slot: Slot,
     relay: RefCell<Rc<Relay>>,
     listener: TcpListener,
 }
@@ -51,6 +54,7 @@ impl RelayActor {
     /// The descriptor is no listening TCP socket.
     pub fn new(
         context: Rc<Context>,
+        slot: Slot,
         relay: Rc<Relay>,
         listener: std::net::TcpListener,
     ) -> io::Result<Self> {
@@ -60,6 +64,7 @@ impl RelayActor {
         Ok(RelayActor {
             shared: Rc::new(Shared {
                 context,
+                slot,
                 relay: RefCell::new(relay),
                 listener: TcpListener::from_std(listener)?,
             }),
@@ -73,8 +78,10 @@ impl Actor for RelayActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let accept = accept_all(Rc::clone(&self.shared)).into_actor(self);
         ctx.spawn(accept.map(|(), _, ctx| ctx.stop()));
-        let name = &self.shared.relay.borrow().config.name;
-        tracing::debug!("{}", words::running_relay(name));
+        let relay = self.shared.relay.borrow();
+        if relay.redirect.is_none() {
+            tracing::debug!("{}", words::running_relay(&relay.config.name));
+        }
     }
 }
 
@@ -82,10 +89,9 @@ impl Handler<Configure> for RelayActor {
     type Result = ();
 
     fn handle(&mut self, _: Configure, _: &mut Self::Context) {
-        let id = self.shared.relay.borrow().config.id;
-        if let Some(relay) = self.shared.context.generation().relays.get(&id) {
+        if let Some(relay) = self.shared.context.served(&self.shared.slot) {
             sockets::tune(&SockRef::from(&self.shared.listener), &relay.protocol.tcp);
-            self.shared.relay.replace(Rc::clone(relay));
+            self.shared.relay.replace(relay);
         }
     }
 }
@@ -137,6 +143,10 @@ impl Shared {
         let context = &self.context;
         let relay = Rc::clone(&self.relay.borrow());
         if relay.disabled.get() {
+            if relay.redirect.is_some() {
+                // As if nobody listened.
+                let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+            }
             return;
         }
         if context.sessions.len() >= limits::SESSIONS_MAX {

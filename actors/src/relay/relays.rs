@@ -15,9 +15,9 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A host, shared by all generations of the configuration that have it.
-#[derive(Debug)]
-pub struct Host {
+/// What the configuration says of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostParts {
     /// Id.
     pub id: HostId,
     /// Address.
@@ -29,25 +29,56 @@ pub struct Host {
     /// Most connections of this process at once.
     pub max_connections: Option<u32>,
     /// Without a check a host counts as usable.
-    checked: bool,
+    pub checked: bool,
+}
+
+/// A host, shared by all generations of the configuration that have it.
+#[derive(Debug)]
+pub struct Host {
+    /// As configured.
+    pub parts: HostParts,
     state: Cell<HostState>,
     disabled: Cell<bool>,
     connections: Cell<u32>,
 }
 
 impl Host {
+    /// A host of which nothing is known yet.
+    pub fn new(parts: HostParts) -> Self {
+        Host {
+            parts,
+            state: Cell::default(),
+            disabled: Cell::new(false),
+            connections: Cell::new(0),
+        }
+    }
+
     /// Whether new connections may go to it.
     pub fn usable(&self) -> bool {
-        !self.disabled.get()
-            && (!self.checked || self.state.get() == HostState::Up)
+        self.alive_for_new()
             && self
+                .parts
                 .max_connections
                 .is_none_or(|max| self.connections.get() < max)
+    }
+
+    fn alive_for_new(&self) -> bool {
+        !self.disabled.get() && (!self.parts.checked || self.state.get() == HostState::Up)
+    }
+
+    /// Whether what goes there already may go on.
+    pub fn alive(&self) -> bool {
+        !self.disabled.get() && (!self.parts.checked || self.state.get() != HostState::Down)
     }
 
     /// State by the last check.
     pub fn state(&self) -> HostState {
         self.state.get()
+    }
+
+    /// Takes over a state.
+    pub(super) fn set_state(&self, state: HostState) {
+        self.state.set(state);
     }
 
     /// Open connections of this process.
@@ -103,6 +134,20 @@ pub struct Table {
 }
 
 impl Table {
+    /// A table whose hosts are checked.
+    pub(super) fn new(id: TableId, name: &str, port: u16, hosts: Vec<Rc<Host>>) -> Self {
+        Table {
+            id,
+            name: name.to_owned(),
+            template: name.to_owned(),
+            port,
+            checked: true,
+            disabled: Cell::new(false),
+            even: even(&hosts),
+            hosts,
+        }
+    }
+
     /// Whether a connection may go there: no check, or a host that is up.
     pub fn usable(&self) -> bool {
         !self.disabled.get() && self.hosts.iter().any(|h| h.usable())
@@ -126,14 +171,14 @@ impl Hosts for Untried<'_> {
         self.table
             .hosts
             .get(index)
-            .is_some_and(|h| h.usable() && !self.tried.contains(&h.id))
+            .is_some_and(|h| h.usable() && !self.tried.contains(&h.parts.id))
     }
 
     fn weight(&self, index: usize) -> u32 {
         self.table
             .hosts
             .get(index)
-            .map_or(1, |h| u32::from(h.weight))
+            .map_or(1, |h| u32::from(h.parts.weight))
     }
 
     fn connections(&self, index: usize) -> u32 {
@@ -156,6 +201,13 @@ pub struct RelayTable {
     pub cursor: RefCell<Cursor>,
 }
 
+/// What a relay is that stands for a redirection served in user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redirected {
+    /// The redirection.
+    pub id: conf::model::RedirectId,
+}
+
 /// A relay of one generation of the configuration; its sessions keep it until they end.
 #[derive(Debug)]
 pub struct Relay {
@@ -175,6 +227,8 @@ pub struct Relay {
     pub disabled: Cell<bool>,
     /// Sessions since the process began, for `RelayStatistics`.
     pub sessions: Cell<u64>,
+    /// It is a redirection: its sessions are neither listed nor logged, as a packet filter's are not.
+    pub redirect: Option<Redirected>,
 }
 
 impl Relay {
@@ -201,6 +255,8 @@ pub struct Generation {
     pub number: u64,
     /// As configured.
     pub config: Arc<Config>,
+    /// Services served in user space, as known when it was staged.
+    pub forwarding: Vec<backends::filter::Service>,
     /// Relays by id.
     pub relays: HashMap<RelayId, Rc<Relay>>,
     tables: HashMap<TableId, Rc<Table>>,
@@ -221,6 +277,7 @@ impl Generation {
     ) -> Result<Self, String> {
         let mut generation = Generation {
             number,
+            forwarding: state.forwarding.clone(),
             ..Generation::default()
         };
         let prefork = config.globals.prefork.max(1);
@@ -282,10 +339,7 @@ impl Generation {
             template: table.template.clone(),
             port: table.port,
             checked: table.check != conf::model::Check::None,
-            even: table.hosts.windows(2).all(|w| match w {
-                [a, b] => a.weight == b.weight,
-                _ => true,
-            }),
+            even: even(&hosts),
             disabled: Cell::new(table.disabled),
             hosts,
         })
@@ -298,31 +352,29 @@ impl Generation {
         prefork: u32,
         before: &Generation,
     ) -> Rc<Host> {
-        let checked = table.check != conf::model::Check::None;
-        let max_connections = host.max_connections.map(|max| max.div_ceil(prefork));
+        let parts = HostParts {
+            id: host.id,
+            address: host.address,
+            retry: host.retry,
+            weight: host.weight,
+            max_connections: host.max_connections.map(|max| max.div_ceil(prefork)),
+            checked: table.check != conf::model::Check::None,
+        };
         let known = before
             .hosts
             .get(&host.id)
-            .filter(|old| old.address == host.address);
-        let unchanged = known.filter(|old| {
-            old.weight == host.weight
-                && old.retry == host.retry
-                && old.checked == checked
-                && old.max_connections == max_connections
-        });
-        let kept = unchanged.cloned().unwrap_or_else(|| {
-            Rc::new(Host {
-                id: host.id,
-                address: host.address,
-                retry: host.retry,
-                weight: host.weight,
-                max_connections,
-                checked,
-                state: Cell::new(known.map_or(HostState::Unknown, |old| old.state.get())),
-                disabled: Cell::new(known.is_some_and(|old| old.disabled.get())),
-                connections: Cell::new(0),
-            })
-        });
+            .filter(|old| old.parts.address == host.address);
+        let kept = match known {
+            Some(old) if old.parts == parts => Rc::clone(old),
+            _ => {
+                let new = Host::new(parts);
+                if let Some(old) = known {
+                    new.state.set(old.state.get());
+                    new.disabled.set(old.disabled.get());
+                }
+                Rc::new(new)
+            }
+        };
         self.hosts.insert(host.id, Rc::clone(&kept));
         kept
     }
@@ -381,6 +433,7 @@ impl Generation {
             protocol,
             tables,
             http,
+            redirect: None,
         }))
     }
 
@@ -435,4 +488,12 @@ fn same<K: Eq + std::hash::Hash, T>(
         (Some(new), Some(old)) => Rc::ptr_eq(new, old),
         _ => false,
     }
+}
+
+/// Whether all hosts have the same share.
+fn even(hosts: &[Rc<Host>]) -> bool {
+    hosts.windows(2).all(|w| match w {
+        [a, b] => a.parts.weight == b.parts.weight,
+        _ => true,
+    })
 }

@@ -10,11 +10,13 @@ use crate::error::RoleError;
 use crate::link::{Admin, Incoming, Link, Message, PARENT, Peer, RunState, Slot, To};
 use crate::options::Options;
 use actix::{Actor, Addr};
+use backends::filter::Service;
 use conf::limits;
-use conf::model::{Config, ProtocolKind, RelayId};
+use conf::model::Config;
 use protocols::host::HostStatus;
 use protocols::log::session as words;
 use std::collections::HashMap;
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -55,13 +57,23 @@ struct RelayRole {
     /// Descriptors that the next configuration refers to.
     descriptors: HashMap<Slot, OwnedFd>,
     staged: Option<Rc<Generation>>,
-    listeners: HashMap<RelayId, Listener>,
+    listeners: HashMap<Slot, Listener>,
     reported: Reported,
 }
 
 struct Listener {
     relay: Rc<Relay>,
     actor: Addr<RelayActor>,
+}
+
+impl Listener {
+    fn configure(&self) {
+        self.actor.do_send(Configure);
+    }
+
+    fn close(&self) {
+        self.actor.do_send(Close);
+    }
 }
 
 impl RelayRole {
@@ -81,6 +93,7 @@ impl RelayRole {
             Message::Abort { generation } => self.abort(generation),
             Message::HostStatus { hosts } => self.host_status(&hosts),
             Message::Admin { change } => self.admin(change),
+            Message::Forwarding { services } => self.forwarding(services),
             Message::SessionList { request } => self.list(from, request),
             Message::KillSession { session } => {
                 self.context.sessions.kill(session, words::ABORTED);
@@ -127,24 +140,45 @@ impl RelayRole {
             return;
         };
         let before = self.context.switch(Rc::clone(&generation));
-        self.listeners.retain(|id, listener| {
-            let kept = generation
-                .relays
-                .get(id)
-                .is_some_and(|new| new.same_listener(&listener.relay));
-            if !kept {
-                listener.actor.do_send(Close);
-            }
-            kept
-        });
+        if before.number == 0 {
+            self.context
+                .forwards
+                .publish(&self.context, generation.forwarding.clone());
+        }
+        self.retire();
         for relay in &generation.config.relays {
-            if let Some(relay) = generation.relays.get(&relay.id) {
-                self.launch(relay);
-            }
+            self.launch(Slot::Relay(relay.id));
+        }
+        let redirects: Vec<_> = self
+            .descriptors
+            .keys()
+            .chain(self.listeners.keys())
+            .filter(|slot| matches!(slot, Slot::Redirect(..)))
+            .cloned()
+            .collect();
+        for slot in redirects {
+            self.launch(slot);
         }
         // Descriptors of listeners that are served already were only offered.
         self.descriptors.clear();
         self.drain(&before);
+    }
+
+    /// Closes listeners that the new configuration has no use for.
+    fn retire(&mut self) {
+        let context = &self.context;
+        self.listeners.retain(|slot, listener| {
+            let new = match slot {
+                Slot::Relay(_) => context.served(slot),
+                _ => context.forwards.open(context, slot),
+            };
+            let kept = new.is_some_and(|new| new.same_listener(&listener.relay));
+            if !kept {
+                listener.close();
+                context.forwards.close(slot);
+            }
+            kept
+        });
     }
 
     /// Sessions whose relay is gone or changed may go on for a while.
@@ -165,38 +199,53 @@ impl RelayRole {
         });
     }
 
-    fn launch(&mut self, relay: &Rc<Relay>) {
-        let id = relay.config.id;
-        if let Some(listener) = self.listeners.get_mut(&id) {
-            if !Rc::ptr_eq(&listener.relay, relay) {
-                announce(relay);
-                listener.relay = Rc::clone(relay);
-                listener.actor.do_send(Configure);
+    fn launch(&mut self, slot: Slot) {
+        let relay = match slot {
+            Slot::Relay(_) => self.context.served(&slot),
+            _ => self.context.forwards.open(&self.context, &slot),
+        };
+        let Some(relay) = relay else {
+            return;
+        };
+        if let Some(listener) = self.listeners.get_mut(&slot) {
+            if !Rc::ptr_eq(&listener.relay, &relay) {
+                announce(&relay);
+                listener.relay = relay;
+                listener.configure();
             }
             return;
         }
-        announce(relay);
-        let Some(descriptor) = self.descriptors.remove(&Slot::Relay(id)) else {
-            tracing::error!("relay {}: no listener was handed over", relay.config.name);
+        announce(&relay);
+        let name = relay.config.name.clone();
+        let Some(descriptor) = self.descriptors.remove(&slot) else {
+            tracing::error!("relay {name}: no listener was handed over");
             return;
         };
-        match relay.protocol.kind {
-            ProtocolKind::Tcp | ProtocolKind::Http => self.listen(relay, descriptor),
-            ProtocolKind::Dns | ProtocolKind::Udp => {}
+        match self.listen(&slot, &relay, descriptor) {
+            Ok(actor) => {
+                self.listeners.insert(slot, Listener { relay, actor });
+            }
+            Err(error) => tracing::error!("relay {name}: listener: {error}"),
         }
     }
 
-    fn listen(&mut self, relay: &Rc<Relay>, descriptor: OwnedFd) {
+    fn listen(
+        &self,
+        slot: &Slot,
+        relay: &Rc<Relay>,
+        descriptor: OwnedFd,
+    ) -> io::Result<Addr<RelayActor>> {
         let listener = TcpListener::from(descriptor);
-        match RelayActor::new(Rc::clone(&self.context), Rc::clone(relay), listener) {
-            Ok(actor) => {
-                let listener = Listener {
-                    relay: Rc::clone(relay),
-                    actor: actor.start(),
-                };
-                self.listeners.insert(relay.config.id, listener);
+        let (context, slot) = (Rc::clone(&self.context), slot.clone());
+        Ok(RelayActor::new(context, slot, Rc::clone(relay), listener)?.start())
+    }
+
+    fn forwarding(&self, services: Vec<Service>) {
+        self.context.forwards.publish(&self.context, services);
+        for (slot, listener) in &self.listeners {
+            if matches!(slot, Slot::Redirect(..)) {
+                listener.configure();
             }
-            Err(error) => tracing::error!("relay {}: listener: {error}", relay.config.name),
         }
     }
 
@@ -248,13 +297,16 @@ impl RelayRole {
 
     fn close(&mut self) {
         for listener in self.listeners.values() {
-            listener.actor.do_send(Close);
+            listener.close();
         }
         self.context.sessions.kill_all(words::ABORTED);
     }
 }
 
 fn announce(relay: &Relay) {
+    if relay.redirect.is_some() {
+        return;
+    }
     for used in &relay.tables {
         let table = &used.table;
         let line = words::adding_hosts(table.hosts.len(), &table.name, table.checked);

@@ -3,7 +3,7 @@
 //! Must never hold bytes of the session.
 
 use super::context::Context;
-use super::relays::Relay;
+use super::relays::{Host, Relay};
 use conf::model::Target;
 use protocols::log::session as words;
 use std::borrow::Cow;
@@ -76,6 +76,7 @@ pub struct Session {
     /// Second it began.
     pub started: u32,
     server: Cell<Option<SocketAddr>>,
+    host: RefCell<Option<Rc<Host>>>,
     ways: [Way; 2],
     deadline: Cell<u32>,
     drain: Cell<u32>,
@@ -101,6 +102,7 @@ impl Session {
             client,
             started: now,
             server: Cell::new(None),
+            host: RefCell::default(),
             ways: [Way::default(), Way::default()],
             deadline: Cell::new(u32::MAX),
             drain: Cell::new(u32::MAX),
@@ -139,9 +141,15 @@ impl Session {
         self.server.get()
     }
 
-    /// Notes the server.
-    pub fn set_server(&self, server: SocketAddr) {
+    /// Notes the server, and the host it is if it is one.
+    pub fn set_server(&self, server: SocketAddr, host: Option<Rc<Host>>) {
         self.server.set(Some(server));
+        self.host.replace(host);
+    }
+
+    /// The host, once chosen.
+    pub fn host(&self) -> Option<Rc<Host>> {
+        self.host.borrow().clone()
     }
 
     /// Second of the last byte in any direction.

@@ -38,6 +38,7 @@ impl Reported {
                 }
             }
         }
+        context.forwards.report(context);
         if context.options.metrics.is_some() {
             let message = Message::Snapshot {
                 samples: samples(context),

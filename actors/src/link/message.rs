@@ -363,6 +363,13 @@ pub enum Admin {
         /// Off.
         disabled: bool,
     },
+    /// `host drain|undrain` (extension): no new connections, established ones go on; checks continue.
+    Drain {
+        /// Which.
+        id: HostId,
+        /// On.
+        draining: bool,
+    },
 }
 
 /// A running session.

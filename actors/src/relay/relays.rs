@@ -39,6 +39,7 @@ pub struct Host {
     pub parts: HostParts,
     state: Cell<HostState>,
     disabled: Cell<bool>,
+    draining: Cell<bool>,
     connections: Cell<u32>,
 }
 
@@ -49,6 +50,7 @@ impl Host {
             parts,
             state: Cell::default(),
             disabled: Cell::new(false),
+            draining: Cell::new(false),
             connections: Cell::new(0),
         }
     }
@@ -63,7 +65,9 @@ impl Host {
     }
 
     fn alive_for_new(&self) -> bool {
-        !self.disabled.get() && (!self.parts.checked || self.state.get() == HostState::Up)
+        !self.disabled.get()
+            && !self.draining.get()
+            && (!self.parts.checked || self.state.get() == HostState::Up)
     }
 
     /// Whether what goes there already may go on.
@@ -298,7 +302,7 @@ impl Generation {
     fn restore(&self, state: &RunState, before: &Generation) {
         for change in &state.admin {
             let known = match *change {
-                Admin::Host { id, .. } => same(&self.hosts, &before.hosts, &id),
+                Admin::Host { id, .. } | Admin::Drain { id, .. } => same(&self.hosts, &before.hosts, &id),
                 Admin::Table { id, .. } => same(&self.tables, &before.tables, &id),
                 Admin::Relay { id, .. } => same(&self.relays, &before.relays, &id),
                 Admin::Redirect { .. } => true,
@@ -371,6 +375,7 @@ impl Generation {
                 if let Some(old) = known {
                     new.state.set(old.state.get());
                     new.disabled.set(old.disabled.get());
+                    new.draining.set(old.draining.get());
                 }
                 Rc::new(new)
             }
@@ -466,6 +471,11 @@ impl Generation {
             Admin::Relay { id, disabled } => {
                 if let Some(relay) = self.relays.get(&id) {
                     relay.disabled.set(disabled);
+                }
+            }
+            Admin::Drain { id, draining } => {
+                if let Some(host) = self.hosts.get(&id) {
+                    host.draining.set(draining);
                 }
             }
             Admin::Redirect { .. } => {}

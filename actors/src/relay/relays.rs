@@ -302,7 +302,9 @@ impl Generation {
     fn restore(&self, state: &RunState, before: &Generation) {
         for change in &state.admin {
             let known = match *change {
-                Admin::Host { id, .. } | Admin::Drain { id, .. } => same(&self.hosts, &before.hosts, &id),
+                Admin::Host { id, .. } | Admin::Drain { id, .. } => {
+                    same(&self.hosts, &before.hosts, &id)
+                }
                 Admin::Table { id, .. } => same(&self.tables, &before.tables, &id),
                 Admin::Relay { id, .. } => same(&self.relays, &before.relays, &id),
                 Admin::Redirect { .. } => true,

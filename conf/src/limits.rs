@@ -122,3 +122,14 @@ pub const HTTP_POOL_MAX: usize = 4096;
 pub const HTTP_POOL_IDLE: Duration = Duration::from_secs(30);
 /// Steps of one pattern match: a pattern may not cost more than its text is worth.
 pub const PATTERN_STEPS_MAX: u32 = 100_000;
+/// Check scripts running at once; more wait their turn.
+pub const CHECK_SCRIPTS_MAX: usize = 64;
+/// Bytes of an HTTP head that a check looks at; a longer one is judged by what is there.
+pub const CHECK_HEAD_MAX: usize = 8192;
+/// Bytes of an answer that `expect` is matched against: the match is repeated with every read.
+pub const CHECK_EXPECT_MAX: usize = 16384;
+/// Reads after which `expect` is tried only when the answer has grown by an eighth: a host that
+/// dribbles bytes must not buy a match of everything with each of them.
+pub const CHECK_EXPECT_EAGER_READS: u32 = 64;
+/// Width of a slot of the check wheel: checks of one slot start together.
+pub const CHECK_SLOT: Duration = Duration::from_millis(10);

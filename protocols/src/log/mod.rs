@@ -1,3 +1,4 @@
 //! Log sentences, word by word those of the original.
 
+pub mod check;
 pub mod session;

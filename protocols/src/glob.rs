@@ -114,7 +114,8 @@ fn step(pattern: &[u8], text: &[u8], at: &mut Position, flags: Flags) -> bool {
     let Some((element, rest)) = pattern.get(at.pattern..).and_then(<[u8]>::split_first) else {
         return false;
     };
-    let wild = !period_forbids(text, at.text, flags) && !(flags.pathname && byte == b'/');
+    let slash = flags.pathname && byte == b'/';
+    let wild = !slash && !period_forbids(text, at.text, flags);
     let (matched, length) = match element {
         b'?' => (wild, 1),
         b'[' => match bracket::matches(rest, byte, flags) {

@@ -7,6 +7,7 @@ pub mod filter;
 pub mod nftables;
 pub mod recording;
 pub mod resolver;
+pub mod service;
 pub mod sys;
 pub mod userland;
 

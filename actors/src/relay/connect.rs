@@ -33,10 +33,15 @@ pub struct Choice {
 impl Choice {
     /// The choice of a session before any rule.
     pub fn new(session: &Session) -> Self {
+        Self::by(&session.relay, session.client.ip())
+    }
+
+    /// The same for a client that has no session.
+    pub fn by(relay: &Relay, client: IpAddr) -> Self {
         Choice {
-            client: session.client.ip(),
+            client,
             table: None,
-            hash: Hash::new(&session.relay.key),
+            hash: Hash::new(&relay.key),
             destination: None,
         }
     }

@@ -5,6 +5,8 @@
 pub mod connect;
 pub mod context;
 pub mod counters;
+pub mod dns;
+pub mod flows;
 pub mod forward;
 pub mod http;
 pub mod registry;
@@ -18,5 +20,6 @@ pub mod splice;
 mod statistics;
 pub mod stream;
 pub mod tcp;
+pub mod udp_actor;
 
 pub use role::run;

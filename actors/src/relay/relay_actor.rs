@@ -154,7 +154,7 @@ impl Shared {
             return;
         }
         context.counters.sessions.up();
-        relay.sessions.set(relay.sessions.get() + 1);
+        relay.count_session();
         let now = context.clock.seconds();
         let session = Session::new(context.sessions.number(), relay, client, now);
         SessionActor::begin(Rc::clone(context), Rc::new(session), Stream::Plain(socket));

@@ -236,6 +236,11 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// Counts a session that begins.
+    pub fn count_session(&self) {
+        self.sessions.set(self.sessions.get() + 1);
+    }
+
     /// Whether a listener of `other` can go on serving this relay.
     pub(super) fn same_listener(&self, other: &Relay) -> bool {
         let address = |r: &Relay| (r.config.listen.address, r.config.listen.port);

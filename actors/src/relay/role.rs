@@ -6,10 +6,11 @@ use super::context::Context;
 use super::relay_actor::{Close, Configure, RelayActor};
 use super::relays::{Generation, Relay};
 use super::statistics::Reported;
+use super::udp_actor::UdpActor;
 use crate::error::RoleError;
 use crate::link::{Admin, Incoming, Link, Message, PARENT, Peer, RunState, Slot, To};
 use crate::options::Options;
-use actix::{Actor, Addr};
+use actix::{Actor, Recipient};
 use backends::filter::Service;
 use conf::limits;
 use conf::model::Config;
@@ -17,7 +18,7 @@ use protocols::host::HostStatus;
 use protocols::log::session as words;
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,16 +64,17 @@ struct RelayRole {
 
 struct Listener {
     relay: Rc<Relay>,
-    actor: Addr<RelayActor>,
+    configure: Recipient<Configure>,
+    close: Recipient<Close>,
 }
 
 impl Listener {
     fn configure(&self) {
-        self.actor.do_send(Configure);
+        self.configure.do_send(Configure);
     }
 
     fn close(&self) {
-        self.actor.do_send(Close);
+        self.close.do_send(Close);
     }
 }
 
@@ -222,22 +224,29 @@ impl RelayRole {
             return;
         };
         match self.listen(&slot, &relay, descriptor) {
-            Ok(actor) => {
-                self.listeners.insert(slot, Listener { relay, actor });
+            Ok(listener) => {
+                self.listeners.insert(slot, listener);
             }
             Err(error) => tracing::error!("relay {name}: listener: {error}"),
         }
     }
 
-    fn listen(
-        &self,
-        slot: &Slot,
-        relay: &Rc<Relay>,
-        descriptor: OwnedFd,
-    ) -> io::Result<Addr<RelayActor>> {
-        let listener = TcpListener::from(descriptor);
+    fn listen(&self, slot: &Slot, relay: &Rc<Relay>, descriptor: OwnedFd) -> io::Result<Listener> {
         let (context, slot) = (Rc::clone(&self.context), slot.clone());
-        Ok(RelayActor::new(context, slot, Rc::clone(relay), listener)?.start())
+        let (configure, close) = if relay.protocol.kind.datagrams() {
+            let socket = UdpSocket::from(descriptor);
+            let actor = UdpActor::new(context, slot, Rc::clone(relay), socket)?.start();
+            (actor.clone().recipient(), actor.recipient())
+        } else {
+            let listener = TcpListener::from(descriptor);
+            let actor = RelayActor::new(context, slot, Rc::clone(relay), listener)?.start();
+            (actor.clone().recipient(), actor.recipient())
+        };
+        Ok(Listener {
+            relay: Rc::clone(relay),
+            configure,
+            close,
+        })
     }
 
     fn forwarding(&self, services: Vec<Service>) {

@@ -230,8 +230,18 @@ impl Session {
         (self.idle_due() <= now).then_some(words::TIMEOUT)
     }
 
+    /// Logs the session's end if the configuration asks for it.
+    pub(super) fn report(&self, ended: &Ended, active: usize) {
+        let log = self.relay.log;
+        if ended.error && (log.connection || log.connection_errors) {
+            tracing::warn!("{}", self.line(ended, active));
+        } else if !ended.error && log.connection {
+            tracing::info!("{}", self.line(ended, active));
+        }
+    }
+
     /// The session's log line.
-    pub(super) fn line(&self, ended: &Ended, active: usize) -> String {
+    fn line(&self, ended: &Ended, active: usize) -> String {
         let port = match self.relay.config.target {
             Target::Address { port, .. } => port,
             _ => 0,

@@ -84,13 +84,7 @@ impl Actor for SessionActor {
         if ended.error {
             context.counters.failed.up();
         }
-        let log = session.relay.log;
-        let active = context.sessions.len();
-        if ended.error && (log.connection || log.connection_errors) {
-            tracing::warn!("{}", session.line(&ended, active));
-        } else if !ended.error && log.connection {
-            tracing::info!("{}", session.line(&ended, active));
-        }
+        session.report(&ended, context.sessions.len());
     }
 }
 

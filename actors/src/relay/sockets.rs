@@ -8,7 +8,7 @@ use conf::model::{TcpOptions, Translate};
 use socket2::SockRef;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
 /// A system error in the C library's words, without a number.
 pub fn error_text(error: &io::Error) -> String {
@@ -49,6 +49,22 @@ pub async fn connect(
     };
     tune(&SockRef::from(&socket), &relay.protocol.tcp);
     socket.connect(address).await
+}
+
+/// A UDP socket on a port of the system's choice that talks to one server only.
+///
+/// # Errors
+/// Those of the system, for instance no descriptor left.
+pub fn connect_udp(relay: &Relay, address: SocketAddr) -> io::Result<UdpSocket> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = std::net::UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    socket.set_nonblocking(true)?;
+    tune(&SockRef::from(&socket), &relay.protocol.tcp);
+    UdpSocket::from_std(socket)
 }
 
 /// The target in the address family that `inet` or `inet6` asks for; `None` if there is no such address.

@@ -87,6 +87,10 @@ pub const NAT_FAILED: &str = "session NAT lookup failed";
 pub const CONNECT_TIMEOUT: &str = "connect timeout";
 /// The session outlived its configuration or its time.
 pub const HARD_TIMEOUT: &str = "hard timeout";
+/// A datagram was answered.
+pub const UDP_DONE: &str = "session closed";
+/// A datagram was not answered in time.
+pub const UDP_TIMEOUT: &str = "udp timeout";
 /// The PROXY header could not be sent.
 pub const PROXY_FAILED: &str = "failed to write PROXY header";
 

@@ -1,0 +1,239 @@
+//! DNS over UDP: each query goes to a host under an id and a port of our own, and its answer back to the client.
+//! Owns the sockets towards servers: several per server, with ports that change.
+//! Must never accept an answer that no query asked for.
+
+use super::connect::{self, Choice, NoHost};
+use super::context::Context;
+use super::relays::Relay;
+use super::session::{Ended, Session};
+use super::sockets;
+use super::udp_actor::Listener;
+use conf::limits;
+use protocols::dns::Queries;
+use protocols::log::session as words;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+/// The sockets of one listener, by server.
+#[derive(Debug, Default)]
+pub struct Resolvers {
+    servers: RefCell<HashMap<SocketAddr, Server>>,
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    /// In use; filled as random numbers hit them.
+    ports: [Option<Port>; limits::DNS_SOCKETS],
+    /// Too old for new queries, waiting for the last answers.
+    retired: Vec<Port>,
+}
+
+/// A socket and the task that waits for answers on it.
+#[derive(Debug)]
+struct Port {
+    shared: Rc<Shared>,
+    task: JoinHandle<()>,
+    born: u32,
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    socket: UdpSocket,
+    server: SocketAddr,
+    queries: RefCell<Queries<Client>>,
+}
+
+/// Who gets an answer.
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    address: SocketAddr,
+    session: u64,
+    since: u32,
+}
+
+impl Resolvers {
+    /// Passes a query on; answers whether it was.
+    pub fn query(
+        &self,
+        listener: &Rc<Listener>,
+        relay: &Rc<Relay>,
+        message: &mut [u8],
+        client: SocketAddr,
+    ) -> bool {
+        let context = &listener.context;
+        let client = Client {
+            address: client,
+            session: context.sessions.number(),
+            since: context.clock.seconds(),
+        };
+        relay.count_session();
+        context.counters.sessions.up();
+        let choice = Choice::by(relay, client.address.ip());
+        let server = match connect::choose(context, relay, &choice, &[]) {
+            Ok(chosen) => sockets::translate(relay.config.translate, chosen.address),
+            Err(NoHost) => None,
+        };
+        let Some(server) = server else {
+            let ended = Ended::closed(words::FAILED);
+            log(context, relay, client, None, &ended);
+            return false;
+        };
+        let Ok(port) = self.port(listener, relay, server) else {
+            return false;
+        };
+        let mut queries = port.queries.borrow_mut();
+        if queries.query(client, message, client.since).is_err() {
+            return false;
+        }
+        // The first error may be about an earlier query; a second is not tried away.
+        let sent = port
+            .socket
+            .try_send(message)
+            .or_else(|_| port.socket.try_send(message));
+        match sent {
+            Ok(count) => {
+                context.counters.datagrams.up();
+                context.counters.bytes_in.add(count as u64);
+                true
+            }
+            Err(_) => {
+                context.counters.connect_errors.up();
+                false
+            }
+        }
+    }
+
+    /// One of the sockets towards a server, at random.
+    fn port(
+        &self,
+        listener: &Rc<Listener>,
+        relay: &Relay,
+        server: SocketAddr,
+    ) -> io::Result<Rc<Shared>> {
+        let context = &listener.context;
+        let now = context.clock.seconds();
+        let mut servers = self.servers.borrow_mut();
+        let ports = servers.entry(server).or_default();
+        let at = usize::try_from(context.random.next() % limits::DNS_SOCKETS as u64).unwrap_or(0);
+        let slot = ports.ports.get_mut(at).ok_or(io::ErrorKind::NotFound)?;
+        if let Some(port) = slot {
+            return Ok(Rc::clone(&port.shared));
+        }
+        let mut key = [0; 16];
+        for half in key.chunks_exact_mut(8) {
+            half.copy_from_slice(&context.random.next().to_ne_bytes());
+        }
+        let shared = Rc::new(Shared {
+            socket: sockets::connect_udp(relay, server)?,
+            server,
+            queries: RefCell::new(Queries::new(key, limits::DNS_QUERIES_MAX)),
+        });
+        let task = actix::spawn(answers(Rc::clone(listener), Rc::clone(&shared)));
+        *slot = Some(Port {
+            shared: Rc::clone(&shared),
+            task,
+            born: now,
+        });
+        Ok(shared)
+    }
+
+    /// Forgets queries without an answer, and exchanges old sockets for new ones.
+    pub fn tick(&self, listener: &Listener, now: u32) {
+        let relay = listener.relay();
+        let context = &listener.context;
+        let timeout = u32::try_from(relay.config.session_timeout.as_secs()).unwrap_or(u32::MAX);
+        let age = u32::try_from(limits::DNS_SOCKET_AGE.as_secs()).unwrap_or(u32::MAX);
+        let mut servers = self.servers.borrow_mut();
+        for (address, server) in servers.iter_mut() {
+            for slot in &mut server.ports {
+                if let Some(old) = slot.take_if(|p| now.saturating_sub(p.born) > age) {
+                    server.retired.push(old);
+                }
+            }
+            for port in server.ports.iter().flatten().chain(&server.retired) {
+                let mut queries = port.shared.queries.borrow_mut();
+                queries.expire(now.saturating_sub(timeout), |client| {
+                    context.counters.timeouts.up();
+                    let ended = Ended::failed(words::UDP_TIMEOUT);
+                    log(context, &relay, client, Some(*address), &ended);
+                });
+            }
+            server
+                .retired
+                .retain(|p| !p.shared.queries.borrow().is_empty());
+        }
+        servers.retain(|_, s| !s.retired.is_empty() || s.ports.iter().any(Option::is_some));
+    }
+
+    /// Closes all sockets.
+    pub fn clear(&self) {
+        self.servers.borrow_mut().clear();
+    }
+}
+
+/// Brings a server's answers to their clients.
+async fn answers(listener: Rc<Listener>, port: Rc<Shared>) {
+    let context = Rc::clone(&listener.context);
+    while port.socket.readable().await.is_ok() {
+        for _ in 0..limits::UDP_BATCH {
+            let mut scratch = context.scratch.borrow_mut();
+            match port.socket.try_recv(&mut scratch) {
+                Ok(count) => {
+                    let message = scratch.get_mut(..count).unwrap_or_default();
+                    answer(&listener, &port, message);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // The server does not listen; its host check will say so.
+                Err(_) => context.counters.connect_errors.up(),
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+fn answer(listener: &Listener, port: &Shared, message: &mut [u8]) {
+    let context = &listener.context;
+    let client = port.queries.borrow_mut().answer(message);
+    match client {
+        Ok(client) => {
+            listener.reply(message, client.address);
+            let relay = listener.relay();
+            if relay.log.connection {
+                let ended = Ended::closed(words::UDP_DONE);
+                log(context, &relay, client, Some(port.server), &ended);
+            }
+        }
+        Err(_) => context.counters.datagrams_dropped.up(),
+    }
+}
+
+/// Each query is a session to the log, as in the original.
+fn log(
+    context: &Context,
+    relay: &Rc<Relay>,
+    client: Client,
+    server: Option<SocketAddr>,
+    ended: &Ended,
+) {
+    let session = Session::new(
+        client.session,
+        Rc::clone(relay),
+        client.address,
+        client.since,
+    );
+    if let Some(server) = server {
+        session.set_server(server, None);
+    }
+    session.report(ended, context.sessions.len());
+}

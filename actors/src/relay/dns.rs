@@ -97,10 +97,8 @@ impl Resolvers {
             return false;
         }
         // The first error may be about an earlier query; a second is not tried away.
-        let sent = port
-            .socket
-            .try_send(message)
-            .or_else(|_| port.socket.try_send(message));
+        let sent =
+            sockets::send(&port.socket, message).or_else(|_| sockets::send(&port.socket, message));
         match sent {
             Ok(count) => {
                 context.counters.datagrams.up();

@@ -138,7 +138,7 @@ impl Flows {
 
 /// Sends a datagram to the flow's host; answers whether the kernel took it.
 fn pass(listener: &Listener, flow: &Flow, datagram: &[u8], now: u32) -> bool {
-    match flow.server.try_send(datagram) {
+    match sockets::send(&flow.server, datagram) {
         Ok(count) => {
             flow.active.set(now);
             listener.context.counters.datagrams.up();

@@ -67,6 +67,15 @@ pub fn connect_udp(relay: &Relay, address: SocketAddr) -> io::Result<UdpSocket> 
     UdpSocket::from_std(socket)
 }
 
+/// Sends a datagram on a connected socket at once or not at all.
+///
+/// # Errors
+/// `WouldBlock` if the kernel's queue is full; what became of earlier datagrams.
+pub fn send(socket: &UdpSocket, datagram: &[u8]) -> io::Result<usize> {
+    // Not by tokio's `try_send`: that knows nothing of a new socket until the next turn of its loop.
+    SockRef::from(socket).send(datagram)
+}
+
 /// The target in the address family that `inet` or `inet6` asks for; `None` if there is no such address.
 pub fn translate(to: Option<Translate>, address: SocketAddr) -> Option<SocketAddr> {
     let ip = match (to, address.ip()) {

@@ -92,6 +92,43 @@ impl Builder {
         self.config.protocols.last_mut().unwrap()
     }
 
+    pub fn redirect(
+        &mut self,
+        name: &str,
+        listen: SocketAddr,
+        ip_protocol: u8,
+        table: TableId,
+        mode: Mode,
+    ) -> &mut Redirect {
+        let id = RedirectId(self.config.redirects.len() as u32 + 1);
+        let port = self.config.table(table).unwrap().port;
+        self.config.redirects.push(Redirect {
+            id,
+            name: name.to_owned(),
+            disabled: false,
+            listeners: vec![VirtualAddress {
+                address: listen.ip().into(),
+                ip_protocol,
+                port: listen.port(),
+                port_end: listen.port(),
+                interface: None,
+                log: false,
+            }],
+            table,
+            backup: None,
+            keep_port: false,
+            port,
+            mode,
+            key: None,
+            forward: Forward::Translate,
+            sticky: false,
+            tag: None,
+            session_timeout: Duration::from_secs(600),
+            masquerade: false,
+        });
+        self.config.redirects.last_mut().unwrap()
+    }
+
     pub fn relay(
         &mut self,
         name: &str,

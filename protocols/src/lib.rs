@@ -1,7 +1,7 @@
 //! The machines of relayd without their sockets: bytes and time in, bytes and decisions out.
 //!
 //! [`host`] states and check results · [`check`] the checks · [`glob`] fnmatch(3) · [`balance`] choosing a host ·
-//! [`control`] imsg codec and relayctl's messages · [`http`], [`rules`], [`dns`], [`proxy`] the relays' protocols ·
+//! [`control`] imsg codec and relayctl's messages · [`http`], [`rules`], [`pattern`], [`dns`], [`proxy`] the relays' protocols ·
 //! [`log`] the sentences. Nothing here touches a socket, a clock, randomness or a log.
 
 pub mod balance;
@@ -12,5 +12,6 @@ pub mod glob;
 pub mod host;
 pub mod http;
 pub mod log;
+pub mod pattern;
 pub mod proxy;
 pub mod rules;

@@ -24,7 +24,7 @@ impl Span {
             .unwrap_or_default()
     }
 
-    fn within(base: usize, part: &[u8]) -> Span {
+    pub(crate) fn within(base: usize, part: &[u8]) -> Span {
         let start = (part.as_ptr() as usize).saturating_sub(base) as u32;
         Span {
             start,

@@ -13,6 +13,7 @@ mod upgrade;
 mod url;
 
 pub use body::Body;
+pub(crate) use body::is_token;
 pub use date::http_date;
 pub use edit::Edits;
 pub use framing::{Framing, judge, response_framing};

@@ -37,12 +37,14 @@ pub enum ControlError {
         expected: usize,
     },
     /// A field has a value that means nothing.
-    #[error("message type {kind} with an invalid {field}")]
+    #[error("message type {kind} with an invalid {field}: {value}")]
     Value {
         /// Message number.
         kind: u32,
         /// Which field.
         field: &'static str,
+        /// Its value.
+        value: i32,
     },
     /// The JSON of an extension message is not understood.
     #[error("message type {kind}: {reason}")]

@@ -90,6 +90,7 @@ fn state(kind: u32, number: i32) -> Result<i32, ControlError> {
         Err(ControlError::Value {
             kind,
             field: "status",
+            value: number,
         })
     }
 }

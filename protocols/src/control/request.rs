@@ -199,7 +199,8 @@ fn file(payload: &[u8]) -> Result<Option<PathBuf>, ControlError> {
     if payload.contains(&0) {
         return Err(ControlError::Value {
             kind: kind::RELOAD,
-            field: "file name",
+            field: "byte in the file name",
+            value: 0,
         });
     }
     if payload.is_empty() {

@@ -335,7 +335,8 @@ fn a_wrong_size_is_refused_and_an_unknown_number_told_apart() {
         Reply::from_frame(&Frame::new(kind::HOST, 1, host)),
         Err(ControlError::Value {
             kind: 8,
-            field: "status"
+            field: "status",
+            value: 7
         })
     );
 }

@@ -97,7 +97,7 @@ async fn dns_answers_return_to_their_clients_under_their_ids() {
     for client in &clients {
         assert!(client.try_recv(&mut buffer).is_err());
     }
-    let seen = seen.borrow();
+    let seen = seen.borrow().clone();
     assert_eq!(seen.len(), 80);
     let ports: HashSet<_> = seen.iter().map(|(_, from)| from.port()).collect();
     assert!(ports.len() > 5, "{} ports", ports.len());

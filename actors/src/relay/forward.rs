@@ -137,6 +137,7 @@ impl Forwards {
                     address: listener.address,
                     port,
                     tls: false,
+                    proxy: false,
                 },
                 protocol: ProtocolId(0),
                 target: Target::Tables,

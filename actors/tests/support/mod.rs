@@ -145,6 +145,7 @@ impl Builder {
                 address: listen.ip().into(),
                 port: listen.port(),
                 tls: false,
+                proxy: false,
             },
             protocol: ProtocolId(0),
             target: Target::Tables,

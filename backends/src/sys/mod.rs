@@ -11,3 +11,4 @@ pub mod pass;
 pub mod privileges;
 pub mod random;
 pub mod signals;
+pub mod socket_options;

@@ -42,7 +42,7 @@ pub struct Relay {
     pub session_timeout: Duration,
 }
 
-/// `listen on ADDR port P [tls]`
+/// `listen on ADDR port P [tls] [proxy-protocol]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
     /// Address.
@@ -51,6 +51,8 @@ pub struct Listen {
     pub port: u16,
     /// `tls`
     pub tls: bool,
+    /// `proxy-protocol` (extension): connections begin with a PROXY header that names the client.
+    pub proxy: bool,
 }
 
 /// Where a relay's connections go when no table decides.

@@ -2,6 +2,7 @@
 //! Owns the trait that every backend implements, and the desired state's types.
 //! Must never contain anything of one particular packet filter.
 
+pub mod collisions;
 pub mod diff;
 mod open;
 pub mod support;

@@ -1,13 +1,56 @@
 //! The nftables backend: redirects at the speed of the Linux kernel.
 //! Owns the description of our tables (any system can print it) and, on Linux, the code that makes the kernel equal to it.
 //! Must never run a program, nor touch a table that is not its own.
+//!
+//! [`model`] is a table as data, [`layout`] its fixed part, [`service`] one redirect; [`slots`] chooses hosts,
+//! [`numbers`] gives them their marks, [`text`] prints. `kernel` sends the same data over netlink.
 
 #[cfg(all(target_os = "linux", feature = "nftables"))]
 pub mod kernel;
+pub mod layout;
+pub mod model;
+pub mod numbers;
+pub mod service;
+pub mod slots;
+pub mod text;
 
-use crate::filter::Ruleset;
+use crate::filter::{Ruleset, Service};
+use model::{Family, Fragment};
+use numbers::Numbers;
+use service::Context;
 
-/// The rules of `desired` as `nft list` prints them.
-pub fn preview(_table: &str, _desired: &Ruleset) -> String {
-    String::new()
+/// The fixed part, with the objects that several services share.
+pub fn base<'a>(services: impl Iterator<Item = &'a Service>) -> Fragment {
+    let mut base = layout::base();
+    base.objects = service::timeouts(services);
+    base
+}
+
+/// The rules of `desired` as `nft list` prints them, for a table that does not exist yet.
+pub fn preview(table: &str, desired: &Ruleset) -> String {
+    preview_with(table, desired, &mut Numbers::default())
+}
+
+fn preview_with(table: &str, desired: &Ruleset, numbers: &mut Numbers) -> String {
+    let base = base(desired.services.iter());
+    let fragments: Vec<Fragment> = desired
+        .services
+        .iter()
+        .filter_map(|s| {
+            let numbered = numbers.assign(s).ok()?.clone();
+            let context = Context {
+                numbered,
+                ..Context::default()
+            };
+            Some(service::fragment(s, &context))
+        })
+        .collect();
+    let listing = text::Listing {
+        family: Family::Inet,
+        name: table,
+        comment: layout::COMMENT,
+        sets: &layout::sets(),
+        fragments: std::iter::once(&base).chain(&fragments).collect(),
+    };
+    listing.to_string()
 }

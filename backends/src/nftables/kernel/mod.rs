@@ -1,40 +1,453 @@
-//! The nftables backend: redirects at the speed of the Linux kernel.
-//! Owns the table `relayd` of the kernel.
-//! Must never run a program, nor touch a table that is not its own.
+//! The kernel side of the nftables backend: adopts what an earlier process left, applies changes, counts and kills.
+//! Owns the netlink sockets and the picture of what the kernel holds.
+//! Must never delete the table while connections use it, except when told to purge.
 
+mod dump;
+mod encode;
+mod errors;
+mod raw;
+mod socket;
+mod transaction;
+
+use super::layout;
+use super::model::{Element, Family, Fragment, Key, Object, Set, Value};
+use super::numbers::Numbers;
+use super::service::{self, Context};
 use crate::filter::{
-    Capabilities, FilterError, PacketFilter, Ruleset, ServiceStatistics, TableChange,
+    Capabilities, FilterError, PacketFilter, Ruleset, Service, ServiceStatistics, TableChange,
+    collisions, diff, support,
 };
 use conf::model::{HostId, RedirectId};
+use dump::Counters;
+use nftnl::nftnl_sys::libc;
+use socket::Netlink;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::SocketAddr;
+use transaction::Transaction;
 
-/// Whether this process may use nftables here.
+/// `NFT_TABLE_F_OWNER`: nobody else may change the table, and `flush ruleset` passes it by.
+const OWNER: u32 = 2;
+/// `NFT_TABLE_F_PERSIST` (Linux 6.9): the table outlives its owner, who may be killed.
+const PERSIST: u32 = 4;
+/// Sets that count sessions by host.
+const LIVE: [&str; 4] = ["live4", "live6", "keep4", "keep6"];
+/// Sets that a resynchronisation leaves alone: numbers and what the packet path learned.
+const KEPT: [&str; 3] = ["ids", "sticky4", "sticky6"];
+
+/// Whether this process may use nftables here. Changes nothing.
 ///
 /// # Errors
-/// Why not.
+/// No right, or no nf_tables in the kernel.
 pub fn probe() -> Result<(), FilterError> {
-    Err(unfinished())
+    let mut netlink = Netlink::open().map_err(|e| errors::access(&e))?;
+    dump::table(&mut netlink, Family::Inet, "")
+        .map(|_| ())
+        .map_err(|e| errors::access(&e))
 }
 
-fn unfinished() -> FilterError {
-    FilterError::Unavailable {
-        object: "packet filter nftables".to_owned(),
-        reason: "not finished".to_owned(),
-        cure: "use the packet filter userland",
-    }
+/// What the kernel holds of one redirect.
+#[derive(Debug, Default)]
+struct Installed {
+    fragment: Fragment,
+    rotation: usize,
 }
 
 /// The backend.
-#[derive(Debug)]
-pub struct Nftables {}
+pub struct Nftables {
+    table: String,
+    netlink: Netlink,
+    sets: Vec<Set>,
+    /// Table flags in force; `None` before adoption.
+    flags: Option<u32>,
+    numbers: Numbers,
+    current: Ruleset,
+    base: Fragment,
+    installed: BTreeMap<String, Installed>,
+    /// The kernel may hold anything: the next transaction writes everything anew, in place.
+    resync: bool,
+    /// Counters of hosts that have no element now.
+    counted: Counters,
+}
 
 impl Nftables {
-    /// Opens the sockets.
+    /// Opens the sockets; `table` is the name of our table.
     ///
     /// # Errors
     /// No right or no kernel support.
-    pub fn open(_table: &str) -> Result<Nftables, FilterError> {
-        Err(unfinished())
+    pub fn open(table: &str) -> Result<Nftables, FilterError> {
+        let mut netlink = Netlink::open().map_err(|e| errors::access(&e))?;
+        dump::table(&mut netlink, Family::Inet, table).map_err(|e| errors::access(&e))?;
+        Ok(Nftables {
+            table: table.to_owned(),
+            netlink,
+            sets: layout::sets(),
+            flags: None,
+            numbers: Numbers::default(),
+            current: Ruleset::default(),
+            base: Fragment::default(),
+            installed: BTreeMap::new(),
+            resync: true,
+            counted: Counters::new(),
+        })
+    }
+
+    fn transaction(&self) -> Transaction {
+        Transaction::new(Family::Inet, &self.table)
+    }
+
+    fn transact(&mut self, transaction: Transaction) -> Result<(), FilterError> {
+        let (bytes, names) = transaction.finish();
+        self.netlink
+            .transact(&bytes)
+            .map_err(|refusal| errors::transaction(&self.table, &names, refusal))
+    }
+
+    fn asked<T>(&self, answer: io::Result<T>) -> Result<T, FilterError> {
+        answer.map_err(|source| FilterError::Refused {
+            object: format!("nftables table {}", self.table),
+            source,
+        })
+    }
+
+    /// Makes the table ours: with owner and persist where the kernel has both, else as a plain table.
+    fn own(&mut self) -> Result<(), FilterError> {
+        let declare = |this: &mut Nftables, flags| {
+            let mut transaction = this.transaction();
+            transaction.declare_table(flags, layout::COMMENT);
+            let (bytes, names) = transaction.finish();
+            this.netlink.transact(&bytes).map_err(|r| (r, names))
+        };
+        match declare(self, OWNER | PERSIST) {
+            Ok(()) => self.flags = Some(OWNER | PERSIST),
+            Err((refusal, _))
+                if matches!(
+                    refusal.error.raw_os_error(),
+                    Some(libc::EOPNOTSUPP | libc::EINVAL)
+                ) =>
+            {
+                declare(self, 0).map_err(|(r, n)| errors::transaction(&self.table, &n, r))?;
+                self.flags = Some(0);
+            }
+            Err((refusal, names)) => {
+                return Err(errors::transaction(&self.table, &names, refusal));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads numbers and counters back from a table that was there before.
+    fn recall(&mut self) -> Result<(), FilterError> {
+        let absent = |error: &io::Error| error.raw_os_error() == Some(libc::ENOENT);
+        let netlink = &mut self.netlink;
+        match dump::ids(netlink, Family::Inet, &self.table) {
+            Ok(ids) => self.numbers.recall(ids),
+            // A table without our sets: somebody made it empty, or it is new.
+            Err(error) if absent(&error) => return Ok(()),
+            answer => self.asked(answer.map(|_| ()))?,
+        }
+        self.counted = self.live_counters()?;
+        Ok(())
+    }
+
+    fn live_counters(&mut self) -> Result<Counters, FilterError> {
+        let mut all = Counters::new();
+        for set in LIVE {
+            match dump::counters(&mut self.netlink, Family::Inet, &self.table, set) {
+                Ok(counters) => all.extend(counters),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(error) => return self.asked(Err(error)),
+            }
+        }
+        Ok(all)
+    }
+
+    fn context(&mut self, service: &Service, rotation: usize) -> Result<Context, FilterError> {
+        Ok(Context {
+            numbered: self.numbers.assign(service)?.clone(),
+            rotation,
+            ..Context::default()
+        })
+    }
+
+    /// The fragments that `desired` needs and the kernel does not hold yet, by service name.
+    fn changed(&mut self, desired: &Ruleset) -> Result<BTreeMap<String, Installed>, FilterError> {
+        let current = std::mem::take(&mut self.current);
+        let known: BTreeMap<&str, &Service> = current
+            .services
+            .iter()
+            .map(|s| (s.name.as_str(), s))
+            .collect();
+        let mut changed = BTreeMap::new();
+        let mut result = Ok(());
+        for service in &desired.services {
+            let same = known.get(service.name.as_str()) == Some(&service);
+            if same && !self.resync {
+                continue;
+            }
+            // A rule that is written anew starts at its first slot: the next list begins with another host.
+            let rotation = match self.installed.get(&service.name) {
+                Some(installed) => installed.rotation + 1,
+                None => 0,
+            };
+            match self.context(service, rotation) {
+                Ok(context) => {
+                    let fragment = service::fragment(service, &context);
+                    changed.insert(service.name.clone(), Installed { fragment, rotation });
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        self.current = current;
+        result.map(|()| changed)
+    }
+
+    /// Counters of elements that are about to be deleted, so that a host's sessions do not begin at zero again.
+    fn rescue_counters(&mut self, change: &Change) -> Result<(), FilterError> {
+        for set in self.sets.iter().filter(|s| s.counter) {
+            let keys: Vec<Key> = change
+                .deleted
+                .get(set.name)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect();
+            let answer =
+                dump::counters_of(&mut self.netlink, Family::Inet, &self.table, set, &keys);
+            let counters = self.asked(answer)?;
+            self.counted.extend(counters);
+        }
+        Ok(())
+    }
+
+    /// A transaction for the difference.
+    fn update(&mut self, change: &Change) -> Result<(), FilterError> {
+        self.rescue_counters(change)?;
+        let mut transaction = self.transaction();
+        for (name, object) in &change.objects {
+            transaction.declare_object(name, object);
+        }
+        for name in change.chains.keys() {
+            if change.new_chains.contains(name) {
+                transaction.declare_chain(name, None);
+            }
+        }
+        for (set, keys) in &change.deleted {
+            if let Some(set) = self.sets.iter().find(|s| s.name == *set) {
+                transaction.delete_elements(set, keys.iter());
+            }
+        }
+        for (name, chain) in &change.chains {
+            if !change.new_chains.contains(name) {
+                transaction.flush_rules(Some(name));
+            }
+            transaction.add_rules(name, chain);
+        }
+        self.add_elements(&mut transaction, &change.added);
+        for name in &change.gone_chains {
+            transaction.flush_rules(Some(name));
+        }
+        for name in &change.gone_chains {
+            transaction.delete_chain(name);
+        }
+        for (name, kind) in &change.gone_objects {
+            transaction.delete_object(name, *kind);
+        }
+        if transaction.len() == 0 {
+            return Ok(());
+        }
+        self.transact(transaction)
+    }
+
+    fn add_elements(
+        &self,
+        transaction: &mut Transaction,
+        added: &BTreeMap<&'static str, BTreeMap<Key, Element>>,
+    ) {
+        for (name, elements) in added {
+            let Some(set) = self.sets.iter().find(|s| s.name == *name) else {
+                continue;
+            };
+            let counted = |key: &Key| match (set.counter, key.first()) {
+                (true, Some(Value::Mark(mark))) => self.counted.get(mark).copied(),
+                _ => None,
+            };
+            let messages: Vec<_> = elements
+                .iter()
+                .map(|(key, element)| encode::element(set, key, element, counted(key)))
+                .collect();
+            transaction.add_elements(set, &messages);
+        }
+    }
+
+    /// Everything anew, in place and in one transaction: rules and elements are replaced, what was learned stays.
+    fn rewrite(
+        &mut self,
+        base: &Fragment,
+        fragments: &BTreeMap<String, Installed>,
+    ) -> Result<(), FilterError> {
+        let answer = dump::chains(&mut self.netlink, Family::Inet, &self.table);
+        let old_chains = self.asked(answer)?;
+        let answer = dump::objects(&mut self.netlink, Family::Inet, &self.table);
+        let old_objects = self.asked(answer)?;
+        let all = || std::iter::once(base).chain(fragments.values().map(|i| &i.fragment));
+        let mut transaction = self.transaction();
+        transaction.declare_table(self.flags.unwrap_or(0), layout::COMMENT);
+        for set in &self.sets {
+            transaction.declare_set(set);
+        }
+        transaction.flush_rules(None);
+        for set in self.sets.iter().filter(|s| !KEPT.contains(&s.name)) {
+            transaction.flush_set(set.name);
+        }
+        for (name, object) in all().flat_map(|f| &f.objects) {
+            transaction.declare_object(name, object);
+        }
+        for (name, chain) in all().flat_map(|f| &f.chains) {
+            transaction.declare_chain(name, chain.hook.as_ref());
+        }
+        for (name, chain) in all().flat_map(|f| &f.chains) {
+            transaction.add_rules(name, chain);
+        }
+        for fragment in all() {
+            self.add_elements(&mut transaction, &fragment.elements);
+        }
+        for name in old_chains {
+            if !all().any(|f| f.chains.contains_key(&name)) {
+                transaction.delete_chain(&name);
+            }
+        }
+        for (name, kind, _) in old_objects {
+            if !all().any(|f| f.objects.contains_key(&name)) {
+                transaction.delete_object(&name, kind);
+            }
+        }
+        self.transact(transaction)
+    }
+
+    /// Writes `desired` into the kernel and remembers it.
+    fn install(&mut self, desired: &Ruleset) -> Result<(), FilterError> {
+        let base = super::base(desired.services.iter());
+        let changed = self.changed(desired)?;
+        let names: BTreeSet<&str> = desired.services.iter().map(|s| s.name.as_str()).collect();
+        let gone: Vec<String> = self
+            .installed
+            .keys()
+            .filter(|name| !names.contains(name.as_str()))
+            .cloned()
+            .collect();
+        if self.resync {
+            self.rewrite(&base, &changed)?;
+        } else {
+            let mut change = Change::default();
+            change.compare(&self.base, &base);
+            let nothing = Fragment::default();
+            for (name, new) in &changed {
+                let old = self.installed.get(name);
+                change.compare(old.map_or(&nothing, |i| &i.fragment), &new.fragment);
+            }
+            for name in &gone {
+                if let Some(old) = self.installed.get(name) {
+                    change.compare(&old.fragment, &nothing);
+                }
+            }
+            change.settle();
+            self.update(&change)?;
+        }
+        for name in &gone {
+            self.installed.remove(name);
+        }
+        self.base = base;
+        self.installed.extend(changed);
+        self.resync = false;
+        Ok(())
+    }
+}
+
+/// The difference of two states of the table.
+#[derive(Debug, Default)]
+struct Change {
+    objects: BTreeMap<String, Object>,
+    gone_objects: BTreeMap<String, u32>,
+    chains: BTreeMap<String, super::model::Chain>,
+    new_chains: BTreeSet<String>,
+    gone_chains: BTreeSet<String>,
+    added: BTreeMap<&'static str, BTreeMap<Key, Element>>,
+    deleted: BTreeMap<&'static str, BTreeSet<Key>>,
+}
+
+impl Change {
+    fn compare(&mut self, old: &Fragment, new: &Fragment) {
+        for (name, object) in &new.objects {
+            if !old.objects.contains_key(name) {
+                self.objects.insert(name.clone(), object.clone());
+            }
+        }
+        for (name, object) in &old.objects {
+            if !new.objects.contains_key(name) {
+                let kind = match object {
+                    Object::Counter(_) => raw::COUNTER,
+                    Object::Timeout(..) => raw::TIMEOUT,
+                };
+                self.gone_objects.insert(name.clone(), kind);
+            }
+        }
+        for (name, chain) in &new.chains {
+            match old.chains.get(name) {
+                Some(before) if before == chain => {}
+                Some(_) => {
+                    self.chains.insert(name.clone(), chain.clone());
+                }
+                None => {
+                    self.new_chains.insert(name.clone());
+                    self.chains.insert(name.clone(), chain.clone());
+                }
+            }
+        }
+        let gone = old.chains.keys().filter(|n| !new.chains.contains_key(*n));
+        self.gone_chains.extend(gone.cloned());
+        self.compare_elements(old, new);
+    }
+
+    fn compare_elements(&mut self, old: &Fragment, new: &Fragment) {
+        let empty = BTreeMap::new();
+        let sets: BTreeSet<&'static str> = old
+            .elements
+            .keys()
+            .chain(new.elements.keys())
+            .copied()
+            .collect();
+        for set in sets {
+            let before = old.elements.get(set).unwrap_or(&empty);
+            let after = new.elements.get(set).unwrap_or(&empty);
+            for (key, element) in after.iter().filter(|(k, e)| before.get(*k) != Some(e)) {
+                let added = self.added.entry(set).or_default();
+                added.insert(key.clone(), element.clone());
+            }
+            // A number that was given stays known, so that nobody else gets it while connections carry it.
+            if set == "ids" {
+                continue;
+            }
+            for (key, _) in before.iter().filter(|(k, e)| after.get(*k) != Some(e)) {
+                self.deleted.entry(set).or_default().insert(key.clone());
+            }
+        }
+    }
+
+    /// What one redirect loses and another gains is not gone.
+    fn settle(&mut self) {
+        let Change {
+            gone_chains,
+            gone_objects,
+            new_chains,
+            objects,
+            ..
+        } = self;
+        gone_chains.retain(|name| {
+            let moved = new_chains.remove(name);
+            !moved
+        });
+        gone_objects.retain(|name, _| objects.remove(name).is_none());
     }
 }
 
@@ -42,9 +455,10 @@ impl PacketFilter for Nftables {
     fn name(&self) -> &'static str {
         "nftables"
     }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            route: true,
+            route: false,
             tag: true,
             match_only: true,
             interface: true,
@@ -57,33 +471,108 @@ impl PacketFilter for Nftables {
             needs_listeners: false,
         }
     }
+
     fn adopt(&mut self) -> Result<(), FilterError> {
-        Err(unfinished())
+        self.own()?;
+        self.recall()?;
+        self.resync = true;
+        Ok(())
     }
-    fn apply(&mut self, _desired: &Ruleset) -> Result<Vec<TableChange>, FilterError> {
-        Err(unfinished())
+
+    fn apply(&mut self, desired: &Ruleset) -> Result<Vec<TableChange>, FilterError> {
+        support::check(desired, self.capabilities(), self.name())?;
+        collisions::check(desired)?;
+        if self.flags.is_none() {
+            self.adopt()?;
+        }
+        let changes = diff::changes(&self.current, desired);
+        if let Err(error) = self.install(desired) {
+            if self.resync {
+                return Err(error);
+            }
+            // Our picture of the kernel was wrong: once more from scratch, which needs no picture.
+            self.resync = true;
+            self.own()?;
+            self.install(desired)?;
+        }
+        self.current = desired.clone();
+        Ok(changes)
     }
+
     fn statistics(&mut self) -> Result<Vec<ServiceStatistics>, FilterError> {
-        Err(unfinished())
+        let live = self.live_counters()?;
+        let answer = dump::objects(&mut self.netlink, Family::Inet, &self.table);
+        let objects = self.asked(answer)?;
+        let sessions: BTreeMap<&str, u64> = objects
+            .iter()
+            .map(|(name, _, packets)| (name.as_str(), *packets))
+            .collect();
+        let mut all = Vec::new();
+        for service in &self.current.services {
+            let Some(numbered) = self.numbers.get(&service.name) else {
+                continue;
+            };
+            let counter = format!("c_{}", service::identifier(&service.name, numbered));
+            let of_mark = |mark: &u32| live.get(mark).or_else(|| self.counted.get(mark));
+            let mut seen = BTreeSet::new();
+            let hosts = service.servers.iter().filter_map(|server| {
+                let mark = numbered.mark(server, service.keep_port);
+                let (packets, _) = of_mark(&mark)?;
+                seen.insert(mark).then_some((server.id, *packets))
+            });
+            all.push(ServiceStatistics {
+                id: service.id,
+                hosts: hosts.collect(),
+                sessions: sessions.get(counter.as_str()).copied().unwrap_or(0),
+            });
+        }
+        Ok(all)
     }
+
     fn kill(&mut self, _service: RedirectId, _host: Option<HostId>) -> Result<u32, FilterError> {
-        Err(unfinished())
+        Ok(0)
     }
+
     fn nat_lookup(
         &mut self,
         _ip_protocol: u8,
         _client: SocketAddr,
         _local: SocketAddr,
     ) -> Result<Option<SocketAddr>, FilterError> {
-        Err(unfinished())
+        Ok(None)
     }
+
     fn release(&mut self) -> Result<(), FilterError> {
-        Err(unfinished())
+        if self.flags.is_none() || self.resync {
+            // Nothing was installed by us.
+            return Ok(());
+        }
+        let mut transaction = self.transaction();
+        for set in self.sets.iter().filter(|s| s.name.starts_with("svc")) {
+            transaction.flush_set(set.name);
+        }
+        self.transact(transaction)?;
+        self.resync = true;
+        Ok(())
     }
+
     fn purge(&mut self) -> Result<(), FilterError> {
-        Err(unfinished())
+        if self.flags.is_none() {
+            self.own()?;
+        }
+        let mut transaction = self.transaction();
+        transaction.delete_table();
+        self.transact(transaction)?;
+        self.flags = None;
+        self.resync = true;
+        self.numbers = Numbers::default();
+        self.counted.clear();
+        self.installed.clear();
+        self.current = Ruleset::default();
+        Ok(())
     }
-    fn preview(&self, _desired: &Ruleset) -> String {
-        String::new()
+
+    fn preview(&self, desired: &Ruleset) -> String {
+        super::preview_with(&self.table, desired, &mut self.numbers.clone())
     }
 }

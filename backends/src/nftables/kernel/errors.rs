@@ -1,0 +1,65 @@
+//! The kernel's bare error numbers as sentences.
+//! Owns what an administrator can do about each.
+//! Must never hide the object a message was about.
+
+use super::socket::Refusal;
+use crate::filter::FilterError;
+use nftnl::nftnl_sys::libc;
+use std::collections::BTreeMap;
+use std::io;
+
+/// Asking for anything failed: no right, or no nf_tables.
+pub fn access(error: &io::Error) -> FilterError {
+    let (reason, cure) = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => (
+            "this process may not use nftables (no CAP_NET_ADMIN)".to_owned(),
+            "start relayd as root or with CAP_NET_ADMIN, or use the packet filter userland",
+        ),
+        Some(libc::EPROTONOSUPPORT | libc::EINVAL | libc::EOPNOTSUPP | libc::ENOENT) => (
+            "the kernel has no nf_tables".to_owned(),
+            "load the module nf_tables (modprobe nf_tables), or use the packet filter userland",
+        ),
+        _ => (
+            error.to_string(),
+            "use the packet filter userland if this lasts",
+        ),
+    };
+    FilterError::Unavailable {
+        object: "packet filter nftables".to_owned(),
+        reason,
+        cure,
+    }
+}
+
+/// A transaction failed.
+pub fn transaction(table: &str, names: &BTreeMap<u32, String>, refusal: Refusal) -> FilterError {
+    let what = names
+        .get(&refusal.sequence)
+        .map_or("transaction", String::as_str);
+    let object = format!("nftables table {table}, {what}");
+    let rule = what.starts_with("rule of");
+    match refusal.error.raw_os_error() {
+        Some(libc::EPERM) => FilterError::Owned(format!("nftables table {table}")),
+        Some(libc::ENOENT | libc::EOPNOTSUPP) if rule || what.starts_with("chain") => {
+            FilterError::Unavailable {
+                object,
+                reason: "the kernel lacks something this needs".to_owned(),
+                cure: "load the nf_tables modules (modprobe -a nft_nat nft_numgen nft_hash nft_ct nft_masq nft_log nft_connlimit nft_objref nft_fwd_netdev), or remove the option that needs it",
+            }
+        }
+        Some(libc::EEXIST) => FilterError::Unavailable {
+            object,
+            reason: "there is something of this name but of another kind".to_owned(),
+            cure: "delete the table with `nft delete table` (its connections end), or choose another table name",
+        },
+        Some(libc::ENODEV) => FilterError::Unavailable {
+            object,
+            reason: "there is no such interface".to_owned(),
+            cure: "make the interface, or correct its name in relayd.conf",
+        },
+        _ => FilterError::Refused {
+            object,
+            source: refusal.error,
+        },
+    }
+}

@@ -1,0 +1,300 @@
+//! One transaction: a list of changes that the kernel makes together or not at all.
+//! Owns the batch, its order and the names of its messages for error lines.
+//! Must never be sent in two parts.
+
+use super::encode::{self, Anonymous};
+use super::raw::{
+    ELEMENTS_PER_MESSAGE, ElementMessage, ElementsMessage, FlushRules, Message, Numbered,
+    ObjectMessage, Quiet, SetMessage, TIMEOUT, TableMessage, text,
+};
+use crate::nftables::model::{At, Chain, Family, Hook, Key, Kind, Object, Set};
+use nftnl::nftnl_sys::libc;
+use nftnl::{Batch, ChainType, MsgType, Policy, ProtoFamily, Rule as NlRule, Table};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::CString;
+
+/// A batch for one table.
+pub struct Transaction {
+    batch: Batch,
+    family: Family,
+    name: CString,
+    table: Table,
+    sequence: Cell<u32>,
+    next_set: u32,
+    names: BTreeMap<u32, String>,
+}
+
+/// `NFPROTO_…` of a table family.
+pub fn protocol(family: Family) -> u16 {
+    match family {
+        Family::Inet => ProtoFamily::Inet as u16,
+        Family::Netdev => ProtoFamily::NetDev as u16,
+    }
+}
+
+/// Bytes of one page of a batch; pages are put together before they are sent.
+const PAGE: u32 = 256 * 1024;
+
+impl Transaction {
+    /// An empty one.
+    pub fn new(family: Family, table: &str) -> Transaction {
+        let name = text(table);
+        let proto = match family {
+            Family::Inet => ProtoFamily::Inet,
+            Family::Netdev => ProtoFamily::NetDev,
+        };
+        Transaction {
+            batch: Batch::with_page_size(PAGE),
+            family,
+            table: Table::new(&name, proto),
+            name,
+            sequence: Cell::new(0),
+            next_set: 1,
+            names: BTreeMap::new(),
+        }
+    }
+
+    /// Number of messages.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    fn protocol(&self) -> u16 {
+        protocol(self.family)
+    }
+
+    fn add(&mut self, message: &impl Message, object: impl FnOnce() -> String) {
+        let numbered = Numbered {
+            message,
+            sequence: &self.sequence,
+        };
+        self.batch.add(&numbered, MsgType::Add);
+        self.names.insert(self.sequence.get(), object());
+    }
+
+    /// The bytes to be sent, and the names of the messages by sequence number.
+    pub fn finish(self) -> (Vec<u8>, BTreeMap<u32, String>) {
+        let batch = self.batch.finalize();
+        let mut bytes = Vec::new();
+        for page in &batch {
+            bytes.extend_from_slice(page);
+        }
+        (bytes, self.names)
+    }
+
+    /// Makes the table, or takes it over.
+    pub fn declare_table(&mut self, flags: u32, comment: &str) {
+        let message = self.table_message(flags, comment, libc::NFT_MSG_NEWTABLE);
+        self.add(&message, || "table".to_owned());
+    }
+
+    /// Deletes the table with all it holds.
+    pub fn delete_table(&mut self) {
+        let message = self.table_message(0, "", libc::NFT_MSG_DELTABLE);
+        self.add(&message, || "table".to_owned());
+    }
+
+    fn table_message(&self, flags: u32, comment: &str, kind: i32) -> TableMessage {
+        TableMessage {
+            family: self.protocol(),
+            name: self.name.clone(),
+            flags,
+            user_data: match comment {
+                "" => Vec::new(),
+                _ => encode::comment(comment),
+            },
+            kind: kind as u16,
+            message_flags: match kind {
+                libc::NFT_MSG_NEWTABLE => libc::NLM_F_CREATE as u16,
+                _ => 0,
+            },
+        }
+    }
+
+    /// Makes a set if it is not there.
+    pub fn declare_set(&mut self, set: &Set) {
+        let mut message = encode::set(set, self.protocol(), &self.name);
+        message.id = self.next_id();
+        self.add(&message, || format!("map {}", set.name));
+    }
+
+    fn next_id(&mut self) -> u32 {
+        let id = self.next_set;
+        self.next_set += 1;
+        id
+    }
+
+    /// Deletes all elements of a set.
+    pub fn flush_set(&mut self, set: &str) {
+        let message = ElementsMessage {
+            family: self.protocol(),
+            table: self.name.clone(),
+            set: text(set),
+            id: 0,
+            elements: &[],
+            kind: libc::NFT_MSG_DELSETELEM as u16,
+        };
+        self.add(&message, || format!("map {set}"));
+    }
+
+    fn elements(&mut self, set: &str, id: u32, elements: &[ElementMessage], kind: i32) {
+        for elements in elements.chunks(ELEMENTS_PER_MESSAGE) {
+            let message = ElementsMessage {
+                family: self.protocol(),
+                table: self.name.clone(),
+                set: text(set),
+                id,
+                elements,
+                kind: kind as u16,
+            };
+            self.add(&message, || format!("elements of {set}"));
+        }
+    }
+
+    /// Adds elements.
+    pub fn add_elements(&mut self, set: &Set, elements: &[ElementMessage]) {
+        self.elements(set.name, 0, elements, libc::NFT_MSG_NEWSETELEM);
+    }
+
+    /// Deletes elements by key; each must be there.
+    pub fn delete_elements<'a>(&mut self, set: &Set, keys: impl Iterator<Item = &'a Key>) {
+        let elements: Vec<ElementMessage> = keys.map(|key| encode::element_key(set, key)).collect();
+        self.elements(set.name, 0, &elements, libc::NFT_MSG_DELSETELEM);
+    }
+
+    /// Makes an object if it is not there.
+    pub fn declare_object(&mut self, name: &str, object: &Object) {
+        let message = self.object_message(name, object, libc::NFT_MSG_NEWOBJ);
+        self.add(&message, || name.to_owned());
+    }
+
+    /// Deletes an object.
+    pub fn delete_object(&mut self, name: &str, kind: u32) {
+        let message = ObjectMessage {
+            family: self.protocol(),
+            table: self.name.clone(),
+            name: text(name),
+            object: kind,
+            timeout: None,
+            user_data: Vec::new(),
+            kind: libc::NFT_MSG_DELOBJ as u16,
+        };
+        self.add(&message, || name.to_owned());
+    }
+
+    fn object_message(&self, name: &str, object: &Object, kind: i32) -> ObjectMessage {
+        let (number, timeout, user_data) = match object {
+            Object::Counter(comment) => (super::raw::COUNTER, None, encode::comment(comment)),
+            Object::Timeout(ip, seconds) => {
+                (TIMEOUT, Some((encode::layer3(*ip), *seconds)), Vec::new())
+            }
+        };
+        ObjectMessage {
+            family: self.protocol(),
+            table: self.name.clone(),
+            name: text(name),
+            object: number,
+            timeout,
+            user_data,
+            kind: kind as u16,
+        }
+    }
+
+    /// Makes a chain if it is not there.
+    pub fn declare_chain(&mut self, name: &str, hook: Option<&Hook>) {
+        let mut chain = nftnl::Chain::new(text(name), &self.table);
+        if let Some(hook) = hook {
+            base_chain(&mut chain, hook);
+        }
+        let quiet = Quiet {
+            message: &chain,
+            sequence: &self.sequence,
+        };
+        self.batch.add(&quiet, MsgType::Add);
+        self.names
+            .insert(self.sequence.get(), format!("chain {name}"));
+    }
+
+    /// Deletes a chain that nothing refers to any more.
+    pub fn delete_chain(&mut self, name: &str) {
+        let chain = nftnl::Chain::new(text(name), &self.table);
+        let quiet = Quiet {
+            message: &chain,
+            sequence: &self.sequence,
+        };
+        self.batch.add(&quiet, MsgType::Del);
+        self.names
+            .insert(self.sequence.get(), format!("chain {name}"));
+    }
+
+    /// Deletes the rules of a chain, or of all.
+    pub fn flush_rules(&mut self, chain: Option<&str>) {
+        let message = FlushRules {
+            family: self.protocol(),
+            table: self.name.clone(),
+            chain: chain.map(text),
+        };
+        self.add(&message, || {
+            format!("rules of {}", chain.unwrap_or("table"))
+        });
+    }
+
+    /// Appends the rules of a chain.
+    pub fn add_rules(&mut self, name: &str, chain: &Chain) {
+        for rule in &chain.rules {
+            let mut sets = Vec::new();
+            let mut next = self.next_set;
+            let exprs = encode::rule(rule, &mut |anonymous: Anonymous| {
+                let id = next;
+                next += 1;
+                sets.push((id, anonymous));
+                id
+            });
+            self.next_set = next;
+            for (id, Anonymous { set, elements }) in sets {
+                let set = SetMessage {
+                    family: self.protocol(),
+                    table: self.name.clone(),
+                    id,
+                    kind: libc::NFT_MSG_NEWSET as u16,
+                    ..set
+                };
+                self.add(&set, || format!("slots of {name}"));
+                let set_name = set.name.to_string_lossy().into_owned();
+                self.elements(&set_name, id, &elements, libc::NFT_MSG_NEWSETELEM);
+            }
+            let chain = nftnl::Chain::new(text(name), &self.table);
+            let mut message = NlRule::new(&chain);
+            exprs.iter().for_each(|expr| message.add_expr(expr));
+            let quiet = Quiet {
+                message: &message,
+                sequence: &self.sequence,
+            };
+            self.batch.add(&quiet, MsgType::Add);
+            self.names.insert(
+                self.sequence.get(),
+                format!("rule of {name}: {}", crate::nftables::text::rule_text(rule)),
+            );
+        }
+    }
+}
+
+fn base_chain(chain: &mut nftnl::Chain, hook: &Hook) {
+    let at = match hook.at {
+        At::Prerouting => nftnl::Hook::PreRouting,
+        At::Output => nftnl::Hook::Out,
+        At::Postrouting => nftnl::Hook::PostRouting,
+        // NF_NETDEV_INGRESS is 0, which the safe layer names after the hook of that number in inet tables.
+        At::Ingress => nftnl::Hook::PreRouting,
+    };
+    chain.set_hook(at, hook.priority);
+    chain.set_type(match hook.kind {
+        Kind::Nat => ChainType::Nat,
+        Kind::Filter => ChainType::Filter,
+    });
+    chain.set_policy(Policy::Accept);
+    if let Some(device) = &hook.device {
+        chain.set_device(text(device));
+    }
+}

@@ -1,0 +1,360 @@
+//! One redirect as chains and elements of our table.
+//! Owns the translation of every option of a redirect that rewrites addresses.
+//! Must never look at another redirect: a change of one rewrites only its own part.
+
+use super::layout::{LOG_GROUP, live_map, service_map};
+use super::model::{
+    Chain, Data, Fragment, Ip, Key, Object, Rule, Selector, Statement, Value, Verdict,
+};
+use super::numbers::{Numbered, host_label};
+use super::slots::{self, Candidate};
+use crate::filter::{Server, ServerState, Service};
+use conf::model::{Forward, Mode, VirtualAddress};
+use std::collections::BTreeMap;
+
+/// Ranges up to this many ports become single elements: changing an interval map is dear.
+const RANGE_EXPANDED: u16 = 256;
+const TCP: u8 = 6;
+
+/// What a redirect's part depends on besides the redirect itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Context {
+    /// Marks.
+    pub numbered: Numbered,
+    /// Where round robin goes on.
+    pub rotation: usize,
+    /// Connection label of the tag.
+    pub label: Option<u8>,
+    /// Slot lists of `least-states` by family; without, hosts take turns.
+    pub picks: BTreeMap<Ip, Vec<u32>>,
+    /// Connections a limited host may still get, where known better than its limit.
+    pub remaining: BTreeMap<u32, u32>,
+}
+
+/// The name of a redirect as part of chain names; what nft(8) would not read as a name is replaced, and the number
+/// keeps such names apart.
+pub fn identifier(name: &str, numbered: &Numbered) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    if name.chars().all(plain) {
+        return name.to_owned();
+    }
+    let kept: String = name
+        .chars()
+        .map(|c| if plain(c) { c } else { '_' })
+        .collect();
+    format!("{kept}/{}", numbered.redirect >> super::model::HOST_BITS)
+}
+
+/// Text inside double quotes.
+pub fn quoted(text: &str) -> String {
+    text.chars()
+        .map(|c| if c == '"' || c.is_control() { '_' } else { c })
+        .take(120)
+        .collect()
+}
+
+struct Builder<'a> {
+    service: &'a Service,
+    context: &'a Context,
+    name: String,
+    fragment: Fragment,
+}
+
+/// The part of the table that belongs to `service`.
+pub fn fragment(service: &Service, context: &Context) -> Fragment {
+    let mut builder = Builder {
+        service,
+        context,
+        name: identifier(&service.name, &context.numbered),
+        fragment: Fragment::default(),
+    };
+    builder.ids();
+    if service.forward == Forward::Translate {
+        builder.live();
+        builder.entries();
+        builder.chains();
+    }
+    builder.fragment
+}
+
+/// The timeout objects that the services share.
+pub fn timeouts<'a>(services: impl Iterator<Item = &'a Service>) -> BTreeMap<String, Object> {
+    let mut objects = BTreeMap::new();
+    for service in services.filter(|s| s.forward == Forward::Translate) {
+        for ip in families(service, |l| l.ip_protocol == TCP) {
+            let seconds = seconds(service);
+            objects.insert(timeout_name(ip, seconds), Object::Timeout(ip, seconds));
+        }
+    }
+    objects
+}
+
+fn seconds(service: &Service) -> u32 {
+    u32::try_from(service.session_timeout.as_secs())
+        .unwrap_or(u32::MAX)
+        .clamp(1, i32::MAX.unsigned_abs())
+}
+
+fn timeout_name(ip: Ip, seconds: u32) -> String {
+    format!("tcp{}_{seconds}", ip.digit())
+}
+
+fn families(service: &Service, which: impl Fn(&VirtualAddress) -> bool) -> Vec<Ip> {
+    let has = |ip: &Ip| {
+        let mut all = service.listeners.iter();
+        all.any(|l| Ip::from(l.address.ip) == *ip && which(l))
+    };
+    Ip::BOTH.into_iter().filter(has).collect()
+}
+
+impl Builder<'_> {
+    fn mark(&self, server: &Server) -> u32 {
+        self.context.numbered.mark(server, self.service.keep_port)
+    }
+
+    /// Hosts of the table in use in one family; hosts that are not usable keep their place in a hash table.
+    fn candidates(&self, ip: Ip) -> Vec<Candidate> {
+        let service = self.service;
+        let mut seen = std::collections::BTreeSet::new();
+        service
+            .servers
+            .iter()
+            .filter(|s| s.table == service.table && Ip::from(s.address.ip) == ip)
+            .filter(|s| seen.insert(self.mark(s)))
+            .map(|s| Candidate {
+                mark: self.mark(s),
+                label: host_label(s, service.keep_port),
+                weight: s.weight,
+                usable: s.state == ServerState::Up,
+            })
+            .collect()
+    }
+
+    fn slots(&self, ip: Ip) -> Vec<u32> {
+        let candidates = self.candidates(ip);
+        match self.service.mode {
+            Mode::SourceHash | Mode::LoadBalance | Mode::Hash => {
+                slots::hash_table(&candidates, &self.service.key.0)
+            }
+            Mode::LeastStates | Mode::LeastConnections => self
+                .context
+                .picks
+                .get(&ip)
+                .filter(|picks| {
+                    // A list made before a host went down must not bring it back.
+                    let up = |m: &u32| candidates.iter().any(|c| c.usable && c.mark == *m);
+                    !picks.is_empty() && picks.iter().all(up)
+                })
+                .cloned()
+                .unwrap_or_else(|| slots::round_robin(&candidates, self.context.rotation)),
+            _ => slots::round_robin(&candidates, self.context.rotation),
+        }
+    }
+
+    fn ids(&mut self) {
+        let redirect = self.context.numbered.redirect;
+        let name = quoted(&self.service.name);
+        self.fragment
+            .element("ids", vec![Value::Mark(redirect)], Data::Nothing)
+            .comment = Some(name);
+        for (label, mark) in &self.context.numbered.hosts {
+            self.fragment
+                .element("ids", vec![Value::Mark(*mark)], Data::Nothing)
+                .comment = Some(label.clone());
+        }
+    }
+
+    /// Addresses of hosts that may get packets; a draining host keeps the clients that stick to it.
+    fn live(&mut self) {
+        let service = self.service;
+        for server in service.servers.iter().filter(|s| s.table == service.table) {
+            if server.state == ServerState::Down {
+                continue;
+            }
+            let mut data = vec![Value::from(server.address.ip)];
+            if !service.keep_port {
+                data.push(Value::Port(server.port));
+            }
+            let mark = self.mark(server);
+            let map = live_map(Ip::from(server.address.ip), !service.keep_port);
+            let key: Key = vec![Value::Mark(mark)];
+            self.fragment.element(map, key.clone(), Data::Values(data));
+            if let Some(limit) = server.max_connections {
+                let remaining = self.context.remaining.get(&mark).copied();
+                self.fragment.element("cap", key, Data::Nothing).limit =
+                    Some(remaining.unwrap_or(limit));
+            }
+        }
+        if service.masquerade {
+            let key = vec![Value::Mark(self.context.numbered.redirect)];
+            self.fragment.element("masq", key, Data::Nothing);
+        }
+    }
+
+    /// Where clients connect, while there is a host of the family.
+    fn entries(&mut self) {
+        if !self.service.active {
+            return;
+        }
+        for listener in &self.service.listeners {
+            let ip = Ip::from(listener.address.ip);
+            if !self.candidates(ip).iter().any(|c| c.usable) {
+                continue;
+            }
+            let first = if listener.log { "l" } else { "r" };
+            let chain = format!("{first}_{}", self.name);
+            for (map, key) in keys(listener) {
+                self.fragment.element(map, key, Data::Goto(chain.clone()));
+            }
+        }
+    }
+
+    fn chain(&mut self, prefix: &str, rules: Vec<Rule>) {
+        let name = format!("{prefix}_{}", self.name);
+        self.fragment
+            .chains
+            .insert(name, Chain { hook: None, rules });
+    }
+
+    fn goto(&self, prefix: &str) -> Statement {
+        Statement::Verdict(Verdict::Goto(format!("{prefix}_{}", self.name)))
+    }
+
+    fn chains(&mut self) {
+        if self.service.listeners.iter().any(|l| l.log) {
+            let log = Statement::Log {
+                prefix: format!("relayd {}: ", quoted(&self.service.name)),
+                group: LOG_GROUP,
+            };
+            let rules = vec![vec![log], vec![self.goto("r")]];
+            self.chain("l", rules);
+        }
+        let mut rules = self.prologue();
+        let next = if self.service.sticky { "learn" } else { "fin" };
+        let next = Statement::Verdict(Verdict::Goto(next.to_owned()));
+        for ip in families(self.service, |_| true) {
+            rules.extend(self.choose(ip));
+            rules.extend(self.limits(ip, &next));
+        }
+        rules.push(vec![next]);
+        self.chain("r", rules);
+    }
+
+    /// What happens to every connection before its host is chosen.
+    fn prologue(&mut self) -> Vec<Rule> {
+        let mut rules: Vec<Rule> = Vec::new();
+        let tcp = families(self.service, |l| l.ip_protocol == TCP);
+        if !tcp.is_empty() {
+            // A connection that was killed must not come to life again in the middle.
+            rules.push(vec![
+                Statement::NotOpening,
+                Statement::Verdict(Verdict::Return),
+            ]);
+        }
+        let counter = format!("c_{}", self.name);
+        let comment = format!("redirect {}: sessions", quoted(&self.service.name));
+        self.fragment
+            .objects
+            .insert(counter.clone(), Object::Counter(comment));
+        rules.push(vec![Statement::Count(counter)]);
+        for ip in tcp {
+            let timeout = Statement::Timeout(timeout_name(ip, seconds(self.service)));
+            rules.push(vec![Statement::Family(ip), timeout]);
+        }
+        if let Some(label) = self.context.label {
+            rules.push(vec![Statement::Label(label)]);
+        }
+        if self.service.sticky {
+            rules.push(vec![Statement::SetMark(self.context.numbered.redirect)]);
+            rules.push(vec![Statement::Verdict(Verdict::Jump("stick".to_owned()))]);
+        }
+        rules
+    }
+
+    fn choose(&self, ip: Ip) -> Option<Rule> {
+        let slots = self.slots(ip);
+        let first = *slots.first()?;
+        let one = slots.iter().all(|mark| *mark == first);
+        let selector = match self.service.mode {
+            Mode::Random => Selector::Random,
+            Mode::SourceHash | Mode::LoadBalance | Mode::Hash => Selector::Hash {
+                ip,
+                seed: slots::seed(&self.service.key.0),
+            },
+            _ => Selector::Increment,
+        };
+        let both = families(self.service, |_| true).len() > 1;
+        let hashed = matches!(selector, Selector::Hash { .. }) && !one;
+        // A hash over an address says its family itself.
+        let mut rule = match both && !hashed {
+            true => vec![Statement::Family(ip)],
+            false => Vec::new(),
+        };
+        rule.push(match one {
+            true => Statement::SetMark(first),
+            false => Statement::MarkFromSlots { selector, slots },
+        });
+        Some(rule)
+    }
+
+    /// A host with as many connections as it may have passes them to the others; if all are full, nobody gets them.
+    fn limits(&mut self, ip: Ip, next: &Statement) -> Vec<Rule> {
+        let hosts: Vec<(u32, Option<u32>)> = self
+            .service
+            .usable()
+            .filter(|s| Ip::from(s.address.ip) == ip)
+            .map(|s| (self.mark(s), s.max_connections))
+            .collect();
+        let set = "cap";
+        if hosts.iter().all(|(_, limit)| limit.is_none()) {
+            return Vec::new();
+        }
+        let prefix = format!("o{}", ip.digit());
+        let counter = format!("{prefix}_{}", self.name);
+        let comment = format!("redirect {}: overflow", quoted(&self.service.name));
+        self.fragment
+            .objects
+            .insert(counter.clone(), Object::Counter(comment));
+        let mut overflow = vec![vec![Statement::Count(counter)]];
+        let mut rules = Vec::new();
+        for (mark, limit) in hosts {
+            overflow.push(vec![Statement::SetMark(mark)]);
+            if let Some(limit) = limit {
+                let full = Statement::Connections { set, limit };
+                rules.push(vec![
+                    Statement::IsMark(mark),
+                    full.clone(),
+                    self.goto(&prefix),
+                ]);
+                overflow.push(vec![full, Statement::SetMark(0)]);
+            }
+            overflow.push(vec![Statement::Host(true), next.clone()]);
+        }
+        overflow.push(vec![Statement::Verdict(Verdict::Drop)]);
+        self.chain(&prefix, overflow);
+        rules
+    }
+}
+
+/// The elements that stand for a listener.
+pub fn keys(listener: &VirtualAddress) -> Vec<(&'static str, Key)> {
+    let ip = Ip::from(listener.address.ip);
+    let key = |port: Value| {
+        let interface = listener.interface.iter().cloned().map(Value::Interface);
+        let rest = [
+            Value::from(listener.address.ip),
+            Value::Protocol(listener.ip_protocol),
+            port,
+        ];
+        interface.chain(rest).collect::<Key>()
+    };
+    let named = listener.interface.is_some();
+    let (from, to) = (listener.port, listener.port_end.max(listener.port));
+    if to - from < RANGE_EXPANDED {
+        let map = service_map(ip, named, false);
+        return (from..=to)
+            .map(|port| (map, key(Value::Port(port))))
+            .collect();
+    }
+    vec![(service_map(ip, named, true), key(Value::Ports(from, to)))]
+}

@@ -1,0 +1,414 @@
+//! The nftables backend with real connections through network namespaces, both address families.
+#![cfg(all(target_os = "linux", feature = "nftables"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod network;
+
+use backends::filter::{PacketFilter, Ruleset, Server as Host, ServerState, Service};
+use backends::nftables::kernel::Nftables;
+use conf::model::{Address, Forward, HashKey, HostId, Mode, RedirectId, TableId, VirtualAddress};
+use network::{Network, Server, VIRTUAL, alive, ask, names, open, tally};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+const PORT: u16 = 80;
+const SERVER_PORT: u16 = 8080;
+
+fn listener(address: &str, ip_protocol: u8, port: u16) -> VirtualAddress {
+    VirtualAddress {
+        address: Address::from(address.parse::<IpAddr>().unwrap()),
+        ip_protocol,
+        port,
+        port_end: port,
+        interface: None,
+        log: false,
+    }
+}
+
+/// TCP and UDP on both virtual addresses, `hosts` servers of both families in the main table, none in the backup.
+fn service(name: &str, hosts: usize) -> Service {
+    let host = |(n, v6): (usize, bool)| Host {
+        id: HostId(u32::try_from(n).unwrap() + 1 + if v6 { 100 } else { 0 }),
+        table: TableId(1),
+        name: Network::address(n, v6).to_string(),
+        address: Address::from(Network::address(n, v6)),
+        port: SERVER_PORT,
+        weight: 1,
+        max_connections: None,
+        state: ServerState::Up,
+    };
+    let both = [false, true];
+    Service {
+        id: RedirectId(1),
+        name: name.to_owned(),
+        active: true,
+        listeners: VIRTUAL
+            .into_iter()
+            .flat_map(|a| [listener(a, 6, PORT), listener(a, 17, PORT)])
+            .collect(),
+        table: TableId(1),
+        table_name: format!("{name}:{SERVER_PORT}"),
+        servers: both
+            .into_iter()
+            .flat_map(|v6| (0..hosts).map(move |n| (n, v6)))
+            .map(host)
+            .collect(),
+        keep_port: false,
+        port: SERVER_PORT,
+        mode: Mode::RoundRobin,
+        key: HashKey(*b"0123456789abcdef"),
+        forward: Forward::Translate,
+        sticky: false,
+        tag: None,
+        session_timeout: Duration::from_secs(600),
+        masquerade: false,
+    }
+}
+
+fn rules(services: &[&Service]) -> Ruleset {
+    Ruleset {
+        services: services.iter().map(|s| (*s).clone()).collect(),
+    }
+}
+
+fn set_state(service: &mut Service, host: usize, state: ServerState) {
+    for server in &mut service.servers {
+        if server.id.0 % 100 == u32::try_from(host).unwrap() + 1 {
+            server.state = state;
+        }
+    }
+}
+
+fn virtuals(port: u16) -> [SocketAddr; 2] {
+    VIRTUAL.map(|a| SocketAddr::new(a.parse().unwrap(), port))
+}
+
+/// Starts one server in each server namespace, called s0, s1 …
+fn start_servers(network: &Network) -> Vec<Server> {
+    let all = network.servers.iter().enumerate();
+    all.map(|(n, ns)| Server::start(ns, SERVER_PORT, &format!("s{n}")))
+        .collect()
+}
+
+/// The backend in the balancer's namespace; the calling thread stays there.
+fn backend(network: &Network) -> Nftables {
+    network.balancer.enter();
+    let mut filter = Nftables::open("relayd").unwrap();
+    filter.adopt().unwrap();
+    filter
+}
+
+fn from_client<T: Send + 'static>(
+    network: &Network,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    network.client.run(work).join().unwrap()
+}
+
+fn spread(network: &Network, to: SocketAddr, count: usize) -> Vec<String> {
+    from_client(network, move || names(to, count))
+}
+
+#[test]
+fn connections_spread_and_a_removed_server_gets_nothing() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(3);
+    let servers = start_servers(&network);
+    let mut filter = backend(&network);
+    let mut www = service("www", 3);
+    let changes = filter.apply(&rules(&[&www])).unwrap();
+    assert_eq!((changes[0].added, changes[0].rules), (6, Some(true)));
+
+    for to in virtuals(PORT) {
+        let all = spread(&network, to, 30);
+        assert_eq!(
+            tally(&all),
+            [("s0", 10), ("s1", 10), ("s2", 10)].into(),
+            "{to}"
+        );
+        let udp = from_client(&network, move || {
+            let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let ask_new = |_| ask(&UdpSocket::bind(any).unwrap(), to).unwrap_or_default();
+            (0..9).map(ask_new).collect::<Vec<String>>()
+        });
+        assert_eq!(
+            tally(&udp),
+            [("s0", 3), ("s1", 3), ("s2", 3)].into(),
+            "{to}"
+        );
+    }
+
+    // Established connections, one to each server and family.
+    let mut held = from_client(&network, || {
+        let all = virtuals(PORT).into_iter().flat_map(|to| [to; 3]);
+        all.map(|to| open(to).unwrap()).collect::<Vec<_>>()
+    });
+    set_state(&mut www, 1, ServerState::Down);
+    let changes = filter.apply(&rules(&[&www])).unwrap();
+    assert_eq!(changes[0].deleted, 2);
+    let before = servers[1]
+        .connections
+        .load(std::sync::atomic::Ordering::SeqCst);
+    for to in virtuals(PORT) {
+        let all = spread(&network, to, 20);
+        assert_eq!(tally(&all), [("s0", 10), ("s2", 10)].into(), "{to}");
+    }
+    let after = servers[1]
+        .connections
+        .load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(before, after, "a server that is down got a connection");
+    for (stream, name) in &mut held {
+        assert!(alive(stream), "connection to {name} was disturbed");
+    }
+
+    // It returns.
+    set_state(&mut www, 1, ServerState::Up);
+    assert_eq!(filter.apply(&rules(&[&www])).unwrap()[0].added, 2);
+    for to in virtuals(PORT) {
+        assert_eq!(tally(&spread(&network, to, 30)).get("s1"), Some(&10));
+    }
+    let statistics = filter.statistics().unwrap();
+    let hosts: u64 = statistics[0].hosts.iter().map(|(_, n)| n).sum();
+    assert_eq!(statistics[0].sessions, hosts);
+    assert_eq!(hosts, 2 * (30 + 9 + 3 + 20 + 30));
+    filter.purge().unwrap();
+}
+
+#[test]
+fn no_host_left_refuses_and_a_disabled_redirect_too() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(1);
+    let _servers = start_servers(&network);
+    let mut filter = backend(&network);
+    let mut www = service("www", 1);
+    filter.apply(&rules(&[&www])).unwrap();
+    for to in virtuals(PORT) {
+        assert_eq!(spread(&network, to, 1), ["s0"]);
+    }
+    for state in [ServerState::Down, ServerState::Drain] {
+        set_state(&mut www, 0, state);
+        filter.apply(&rules(&[&www])).unwrap();
+        for to in virtuals(PORT) {
+            let answer = spread(&network, to, 1);
+            assert!(answer[0].contains("refused"), "{answer:?}");
+        }
+    }
+    set_state(&mut www, 0, ServerState::Up);
+    www.active = false;
+    let changes = filter.apply(&rules(&[&www])).unwrap();
+    assert_eq!(changes[0].rules, Some(false));
+    for to in virtuals(PORT) {
+        assert!(spread(&network, to, 1)[0].contains("refused"));
+    }
+    www.active = true;
+    assert_eq!(filter.apply(&rules(&[&www])).unwrap()[0].rules, Some(true));
+    for to in virtuals(PORT) {
+        assert_eq!(spread(&network, to, 1), ["s0"]);
+    }
+    filter.purge().unwrap();
+}
+
+#[test]
+fn backup_table_takes_over() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(3);
+    let _servers = start_servers(&network);
+    let mut filter = backend(&network);
+    let mut www = service("www", 3);
+    for server in &mut www.servers {
+        if server.id.0 % 100 == 3 {
+            server.table = TableId(2);
+        }
+    }
+    filter.apply(&rules(&[&www])).unwrap();
+    for to in virtuals(PORT) {
+        assert_eq!(
+            tally(&spread(&network, to, 10)),
+            [("s0", 5), ("s1", 5)].into()
+        );
+    }
+    www.table = TableId(2);
+    let changes = filter.apply(&rules(&[&www])).unwrap();
+    assert_eq!((changes[0].added, changes[0].deleted), (2, 4));
+    for to in virtuals(PORT) {
+        assert_eq!(tally(&spread(&network, to, 10)), [("s2", 10)].into());
+    }
+    filter.purge().unwrap();
+}
+
+#[test]
+fn a_killed_process_is_succeeded_without_a_lost_connection() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(3);
+    let _servers = start_servers(&network);
+    let mut filter = backend(&network);
+    let mut www = service("www", 3);
+    let mut other = service("other", 0);
+    other.listeners = vec![listener("192.0.2.1", 6, PORT)];
+    filter.apply(&rules(&[&other, &www])).unwrap();
+    let mut held = from_client(&network, || {
+        let all = virtuals(PORT).into_iter().flat_map(|to| [to; 3]);
+        all.map(|to| open(to).unwrap()).collect::<Vec<_>>()
+    });
+    // As after SIGKILL: the socket closes, nothing is cleaned up.
+    drop(filter);
+    for to in virtuals(PORT) {
+        assert_eq!(tally(&spread(&network, to, 30)).len(), 3, "{to}");
+    }
+    let mut filter = Nftables::open("relayd").unwrap();
+    filter.adopt().unwrap();
+    set_state(&mut www, 0, ServerState::Down);
+    filter.apply(&rules(&[&www])).unwrap();
+    for to in virtuals(PORT) {
+        assert_eq!(
+            tally(&spread(&network, to, 20)),
+            [("s1", 10), ("s2", 10)].into()
+        );
+    }
+    for (stream, name) in &mut held {
+        assert!(alive(stream), "connection to {name} was disturbed");
+    }
+    // Numbers are the old ones, counters went on.
+    let listing = network.balancer.listing("inet", "relayd");
+    assert!(listing.contains("0x00002000 comment \"www\""), "{listing}");
+    let statistics = filter.statistics().unwrap();
+    assert_eq!(statistics[0].sessions, 6 + 60 + 40);
+    let hosts: u64 = statistics[0].hosts.iter().map(|(_, n)| n).sum();
+    assert_eq!(hosts, 6 + 60 + 40);
+    filter.purge().unwrap();
+}
+
+/// Lines of a listing without what changes by itself: counters, order of elements, the owner's name.
+fn normalised(listing: &str) -> Vec<String> {
+    let mut text = listing.replace("\n\t\t\t     ", " ");
+    if let Some(at) = text.find(" # progname") {
+        let end = text[at..].find('\n').unwrap() + at;
+        text.replace_range(at..end, "");
+    }
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|l| !l.is_empty() && l.trim() != "flags owner")
+        .map(|line| match line.trim().strip_prefix("elements = { ") {
+            None => line.to_owned(),
+            Some(elements) => {
+                let elements = elements.strip_suffix(" }").unwrap();
+                let mut elements: Vec<&str> = elements.split(", ").collect();
+                elements.sort_unstable();
+                format!("elements {}", elements.join(", "))
+            }
+        })
+        .collect();
+    // Objects and chains come in the order of their making.
+    lines.sort();
+    lines
+}
+
+#[test]
+fn the_preview_is_what_the_kernel_holds_and_can_be_loaded() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(3);
+    let mut filter = backend(&network);
+    let mut www = service("www", 3);
+    www.sticky = true;
+    www.masquerade = true;
+    www.servers[0].weight = 2;
+    www.listeners[0].interface = Some("e0".to_owned());
+    www.listeners[1].log = true;
+    let mut hash = service("by source", 3);
+    hash.mode = Mode::SourceHash;
+    hash.listeners = vec![listener("192.0.2.7", 6, 443)];
+    hash.servers[0].max_connections = Some(5);
+    let mut range = service("range", 3);
+    range.mode = Mode::Random;
+    range.listeners = vec![listener("fdaa::7", 17, 1000)];
+    range.listeners[0].port_end = 5000;
+    range.keep_port = true;
+    let desired = rules(&[&www, &hash, &range]);
+    filter.apply(&desired).unwrap();
+    let preview = backends::preview(backends::Kind::Nftables, "relayd", &desired);
+    assert_eq!(preview, filter.preview(&desired));
+    let listing = network.balancer.listing("inet", "relayd");
+    let (left, right) = (normalised(&preview), normalised(&listing));
+    for line in &right {
+        assert!(left.contains(line), "not in the preview: {line}\n{preview}");
+    }
+    for line in &left {
+        assert!(right.contains(line), "not in the kernel: {line}\n{listing}");
+    }
+    // Somebody else's nft(8) reads it.
+    let path = std::env::temp_dir().join(format!("relayd-preview-{}", std::process::id()));
+    std::fs::write(&path, &preview).unwrap();
+    network
+        .client
+        .output("nft", &["-f", path.to_str().unwrap()]);
+    std::fs::remove_file(&path).unwrap();
+    let again = normalised(&network.client.listing("inet", "relayd"));
+    assert_eq!(again, right);
+    filter.purge().unwrap();
+}
+
+#[test]
+fn another_owner_is_one_clear_error() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(0);
+    let _first = backend(&network);
+    let mut second = Nftables::open("relayd").unwrap();
+    assert_eq!(
+        second.adopt().unwrap_err().to_string(),
+        "nftables table relayd belongs to another running relayd; stop it or choose another table name"
+    );
+    let mut third = Nftables::open("relayd2").unwrap();
+    third.adopt().unwrap();
+}
+
+#[test]
+fn release_keeps_connections_and_purge_ends_with_nothing() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(2);
+    let _servers = start_servers(&network);
+    let mut filter = backend(&network);
+    let www = service("www", 2);
+    filter.apply(&rules(&[&www])).unwrap();
+    let mut held = from_client(&network, || virtuals(PORT).map(|to| open(to).unwrap()));
+    filter.release().unwrap();
+    drop(filter);
+    for to in virtuals(PORT) {
+        assert!(spread(&network, to, 1)[0].contains("refused"));
+    }
+    thread::sleep(Duration::from_millis(50));
+    for (stream, name) in &mut held {
+        assert!(alive(stream), "connection to {name} was disturbed");
+    }
+    let mut filter = Nftables::open("relayd").unwrap();
+    filter.adopt().unwrap();
+    filter.apply(&rules(&[&www])).unwrap();
+    for to in virtuals(PORT) {
+        assert_eq!(
+            tally(&spread(&network, to, 4)),
+            [("s0", 2), ("s1", 2)].into()
+        );
+    }
+    filter.purge().unwrap();
+    let ruleset = network.balancer.output("nft", &["list", "ruleset"]);
+    assert_eq!(ruleset, "");
+}

@@ -143,3 +143,7 @@ pub const DNS_SOCKETS: usize = 16;
 pub const DNS_QUERIES_MAX: usize = 4096;
 /// Age at which such a socket gives way to one with another port.
 pub const DNS_SOCKET_AGE: Duration = Duration::from_secs(60);
+/// Longest time for the packet filter engine to answer a `nat lookup`.
+pub const NAT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest time for a PROXY header that a listener expects.
+pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);

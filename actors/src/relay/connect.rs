@@ -7,15 +7,18 @@ use super::relays::{Host, HostGuard, Relay, Untried};
 use super::session::{Ended, Session};
 use super::sockets;
 use super::stream::Stream;
+use super::target;
 use conf::limits;
-use conf::model::{HostId, Mode, Target};
+use conf::model::{HostId, Mode, ProxyVersion, Target};
 use protocols::balance::{self, Draw, Hash};
 use protocols::log::session as words;
+use protocols::proxy;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::io::AsyncWriteExt;
 
 /// What a host is chosen by.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +85,11 @@ pub fn choose(
     };
     let Some(used) = chosen else {
         return match relay.config.target {
-            Target::Address { address, port } if relay.tables.is_empty() => {
+            Target::Address { address, port }
+            | Target::NatLookup(Some((address, port)))
+            | Target::Destination(Some((address, port)))
+                if relay.tables.is_empty() =>
+            {
                 fixed(relay, address.with_port(port), tried)
             }
             _ => Err(NoHost),
@@ -194,9 +201,12 @@ pub async fn connect(
     context: &Context,
     session: &Session,
     client: &Stream,
-    choice: Choice,
+    mut choice: Choice,
 ) -> Result<Connected, ConnectError> {
     let relay = &session.relay;
+    if choice.destination.is_none() {
+        choice.destination = target::destination(context, relay, client, session.client).await?;
+    }
     let mut tried = Vec::new();
     let mut last = ConnectError::NoHost;
     for attempt in 0..limits::FAILOVER_HOSTS {
@@ -209,7 +219,7 @@ pub async fn connect(
         let address = sockets::translate(relay.config.translate, chosen.address)
             .ok_or(ConnectError::NoHost)?;
         session.set_server(address, chosen.host.clone());
-        if loops(relay, address) {
+        if target::own(relay, address) {
             return Err(ConnectError::Loop);
         }
         let guard = chosen.host.as_ref().map(|h| HostGuard::new(Rc::clone(h)));
@@ -256,12 +266,6 @@ fn has_other(relay: &Relay, chosen: &Chosen, tried: &[HostId]) -> bool {
     })
 }
 
-/// Whether the target is the relay's own listener.
-fn loops(relay: &Relay, address: SocketAddr) -> bool {
-    let listen = relay.config.listen;
-    address == listen.address.with_port(listen.port)
-}
-
 /// Connects to one address; repeats failures that come before `limit`.
 async fn attempt_one(
     relay: &Relay,
@@ -284,9 +288,30 @@ async fn attempt_one(
             }
         }
     };
-    let _ = client;
-    let socket = tokio::time::timeout(limit, work)
+    let connected = async {
+        let mut stream = Stream::Plain(work.await?);
+        if let Some(version) = relay.config.proxy_protocol {
+            let header = proxy_header(version, relay, session, client)?;
+            stream
+                .write_all(&header)
+                .await
+                .map_err(|_| ConnectError::Proxy)?;
+        }
+        Ok(stream)
+    };
+    tokio::time::timeout(limit, connected)
         .await
-        .map_err(|_| ConnectError::Timeout)??;
-    Ok(Stream::Plain(socket))
+        .map_err(|_| ConnectError::Timeout)?
+}
+
+/// Source: the client; destination: where it connected to, with the port of the relay.
+fn proxy_header(
+    version: ProxyVersion,
+    relay: &Relay,
+    session: &Session,
+    client: &Stream,
+) -> Result<Vec<u8>, ConnectError> {
+    let mut local = client.local_addr().map_err(|_| ConnectError::Proxy)?;
+    local.set_port(relay.config.listen.port);
+    Ok(proxy::header(version, session.client, local))
 }

@@ -8,6 +8,7 @@ use super::http;
 use super::registry::Registry;
 use super::relays::{Generation, Relay};
 use super::splice::Pool;
+use super::target::Lookups;
 use crate::link::{Peer, Sender, Slot};
 use crate::options::Options;
 use conf::limits;
@@ -42,6 +43,10 @@ pub struct Context {
     pub pipes: Pool,
     /// What HTTP sessions share.
     pub http: http::Shared,
+    /// Connections whose PROXY header has not come yet.
+    pub(super) headers_awaited: Cell<usize>,
+    /// Questions to the packet filter engine.
+    pub lookups: Lookups,
     /// Redirects served in user space.
     pub forwards: Forwards,
     generation: RefCell<Rc<Generation>>,
@@ -64,6 +69,8 @@ impl Context {
             counters: Counters::default(),
             pipes: Pool::default(),
             http: http::Shared::default(),
+            headers_awaited: Cell::new(0),
+            lookups: Lookups::default(),
             forwards: Forwards::default(),
             generation: RefCell::default(),
         }))
@@ -131,7 +138,7 @@ pub struct Random {
 impl Random {
     fn new() -> Result<Self, String> {
         let mut key = [0; 16];
-        getrandom::fill(&mut key).map_err(|e| format!("no random numbers: {e}"))?;
+        backends::sys::random::fill(&mut key).map_err(|e| format!("no random numbers: {e}"))?;
         Ok(Random {
             key,
             count: Cell::new(0),

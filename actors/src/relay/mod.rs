@@ -9,6 +9,7 @@ pub mod dns;
 pub mod flows;
 pub mod forward;
 pub mod http;
+mod proxy_header;
 pub mod registry;
 pub mod relay_actor;
 pub mod relays;
@@ -19,6 +20,7 @@ pub mod sockets;
 pub mod splice;
 mod statistics;
 pub mod stream;
+pub mod target;
 pub mod tcp;
 pub mod udp_actor;
 

@@ -6,6 +6,7 @@
 //! On loss: a panic here ends the process; the parent starts another with its duplicate of the listener.
 
 use super::context::Context;
+use super::proxy_header;
 use super::relays::Relay;
 use super::session::Session;
 use super::session_actor::SessionActor;
@@ -109,7 +110,7 @@ async fn accept_all(shared: Rc<Shared>) {
     let mut batch = 0;
     loop {
         match shared.listener.accept().await {
-            Ok((socket, client)) => shared.begin(socket, client),
+            Ok((socket, client)) => shared.accepted(socket, client),
             Err(error) if exhausted(&error) => {
                 if shared.context.counters.accept_pauses.get() == 0 {
                     let name = &shared.relay.borrow().config.name;
@@ -139,7 +140,7 @@ fn exhausted(error: &io::Error) -> bool {
 }
 
 impl Shared {
-    fn begin(&self, socket: TcpStream, client: SocketAddr) {
+    fn accepted(&self, socket: TcpStream, client: SocketAddr) {
         let context = &self.context;
         let relay = Rc::clone(&self.relay.borrow());
         if relay.disabled.get() {
@@ -153,10 +154,24 @@ impl Shared {
             context.counters.refused.up();
             return;
         }
-        context.counters.sessions.up();
-        relay.count_session();
-        let now = context.clock.seconds();
-        let session = Session::new(context.sessions.number(), relay, client, now);
-        SessionActor::begin(Rc::clone(context), Rc::new(session), Stream::Plain(socket));
+        if relay.config.listen.proxy {
+            proxy_header::expect(Rc::clone(context), relay, socket, client);
+            return;
+        }
+        begin(context, relay, socket, client);
     }
+}
+
+/// Begins a session.
+pub(super) fn begin(
+    context: &Rc<Context>,
+    relay: Rc<Relay>,
+    socket: TcpStream,
+    client: SocketAddr,
+) {
+    context.counters.sessions.up();
+    relay.count_session();
+    let now = context.clock.seconds();
+    let session = Session::new(context.sessions.number(), relay, client, now);
+    SessionActor::begin(Rc::clone(context), Rc::new(session), Stream::Plain(socket));
 }

@@ -100,6 +100,10 @@ impl RelayRole {
             Message::KillSession { session } => {
                 self.context.sessions.kill(session, words::ABORTED);
             }
+            Message::NatResult {
+                request,
+                destination,
+            } => self.context.lookups.answered(request, destination),
             Message::Shutdown => return std::ops::ControlFlow::Break(()),
             _ => {}
         }

@@ -4,6 +4,7 @@
 
 use super::relays::Relay;
 use super::session::Session;
+use backends::sys::socket_options;
 use conf::model::{TcpOptions, Translate};
 use socket2::SockRef;
 use std::io;
@@ -32,6 +33,11 @@ pub fn tune(socket: &SockRef<'_>, options: &TcpOptions) {
         let _ = socket.set_ttl_v4(u32::from(ttl));
         let _ = socket.set_unicast_hops_v6(u32::from(ttl));
     }
+    if let Some(ttl) = options.ip_minttl.filter(|&ttl| ttl > 0)
+        && let Some(address) = socket.local_addr().ok().and_then(|a| a.as_socket())
+    {
+        let _ = socket_options::set_min_ttl(&**socket, address.ip(), ttl);
+    }
 }
 
 /// Connects to a server with the relay's options.
@@ -40,7 +46,7 @@ pub fn tune(socket: &SockRef<'_>, options: &TcpOptions) {
 /// Those of the system.
 pub async fn connect(
     relay: &Relay,
-    _session: &Session,
+    session: &Session,
     address: SocketAddr,
 ) -> io::Result<TcpStream> {
     let socket = match address {
@@ -48,7 +54,48 @@ pub async fn connect(
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     tune(&SockRef::from(&socket), &relay.protocol.tcp);
+    if relay.config.transparent && session.client.is_ipv4() == address.is_ipv4() {
+        transparent(&SockRef::from(&socket), address)?;
+        socket.bind(SocketAddr::new(session.client.ip(), 0))?;
+    }
     socket.connect(address).await
+}
+
+/// Lets the socket use an address that is not ours.
+#[cfg(target_os = "linux")]
+fn transparent(socket: &SockRef<'_>, family: SocketAddr) -> io::Result<()> {
+    match family {
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn transparent(_: &SockRef<'_>, _: SocketAddr) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Destination before the packet filter redirected the connection here; `None` if it did not, or keeps it elsewhere.
+#[cfg(target_os = "linux")]
+pub fn original_destination(socket: &TcpStream) -> Option<SocketAddr> {
+    let local = socket.local_addr().ok()?;
+    let socket = SockRef::from(socket);
+    let original = match local {
+        SocketAddr::V4(_) => socket.original_dst_v4(),
+        SocketAddr::V6(_) => socket.original_dst_v6(),
+    };
+    original.ok()?.as_socket().filter(|a| *a != local)
+}
+
+/// Only the packet filter engine knows.
+#[cfg(not(target_os = "linux"))]
+pub fn original_destination(_: &TcpStream) -> Option<SocketAddr> {
+    None
+}
+
+/// Whether an address is one of this machine's.
+pub fn is_local(ip: IpAddr) -> bool {
+    std::net::UdpSocket::bind((ip, 0)).is_ok()
 }
 
 /// A UDP socket on a port of the system's choice that talks to one server only.

@@ -75,6 +75,28 @@ pub const SESSIONS_MAX: usize = 200_000;
 pub const RESTARTS_MAX: u32 = 20;
 /// See [`RESTARTS_MAX`].
 pub const RESTART_WINDOW: Duration = Duration::from_secs(60);
+/// Wait before the second restart of a child; the first is immediate, later ones wait twice as long each.
+pub const RESTART_DELAY: Duration = Duration::from_millis(100);
+/// Longest wait before a restart; short enough for [`RESTARTS_MAX`] to be reached within [`RESTART_WINDOW`].
+pub const RESTART_DELAY_MAX: Duration = Duration::from_secs(2);
+/// How long a process may take to prepare a configuration.
+pub const STAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a process may leave its link unread before it counts as hanging.
+pub const STUCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Children that have not ended this long after the order to stop are killed; shorter than [`STOP_TIMEOUT`].
+pub const STOP_KILL: Duration = Duration::from_secs(25);
+/// Time between two changes of the keys of TLS session tickets.
+pub const TICKET_REKEY_INTERVAL: Duration = Duration::from_secs(1800);
+/// Keys of session tickets that are still accepted.
+pub const TICKET_KEYS: usize = 4;
+/// Bytes of one key of session tickets.
+pub const TICKET_KEY_LENGTH: usize = 80;
+/// Listening sockets of the daemon, each counted once per relay process.
+pub const LISTENERS_MAX: usize = 16384;
+/// Check scripts that run at once; more wait.
+pub const SCRIPTS_CONCURRENT_MAX: usize = 64;
+/// Longest line sent to syslog: one datagram.
+pub const LOG_LINE_MAX: usize = 8192;
 /// How long a stopping daemon waits for its children.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long sessions of a removed or changed relay may go on after a reload.

@@ -246,20 +246,29 @@ impl ChildEnd {
     }
 }
 
-/// The child's end of a link: what the role gets, and a handle to end it in good order.
+/// The child's end of a link: what the role gets, and a handle to end it in good order. `observe` sees each message
+/// that arrives before the role does.
 ///
 /// # Errors
 /// The socket cannot be used with the event loop.
-pub fn child_end(stream: StdStream, me: Peer) -> io::Result<(Link, ChildEnd)> {
+pub fn child_end(
+    stream: StdStream,
+    me: Peer,
+    observe: impl Fn(&Message) + 'static,
+) -> io::Result<(Link, ChildEnd)> {
     let stream = to_tokio(stream)?;
     let (link, mut remote) = pair(me);
     let (closing, mut closed) = mpsc::channel::<()>(1);
+    let (reading, mut unread) = mpsc::channel::<()>(1);
     let mut reader = FrameReader::new(Rc::clone(&stream));
     let inbox = remote.inbox;
     tokio::task::spawn_local(async move {
+        // Its end tells the writer, and through it every sender, that the parent is gone.
+        let _reading = reading;
         loop {
             match reader.next::<(Peer, Message)>().await {
                 Ok(Some(((from, message), descriptors))) => {
+                    observe(&message);
                     let incoming = Incoming {
                         from,
                         message,
@@ -283,6 +292,7 @@ pub fn child_end(stream: StdStream, me: Peer) -> io::Result<(Link, ChildEnd)> {
                 biased;
                 outgoing = remote.outbox.recv() => outgoing,
                 _ = closed.recv() => None,
+                _ = unread.recv() => None,
             };
             let Some(outgoing) = outgoing else { return };
             let body = (outgoing.to, &outgoing.message);
@@ -315,9 +325,9 @@ pub fn read_first(stream: &mut StdStream) -> Result<Message, TransportError> {
 }
 
 impl Sender {
-    /// Whether the other end is gone.
-    pub fn is_closed(&self) -> bool {
-        self.queue.is_closed()
+    /// Returns once the other end is gone.
+    pub async fn closed(&self) {
+        self.queue.closed().await;
     }
 }
 

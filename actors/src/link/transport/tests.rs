@@ -28,7 +28,7 @@ async fn messages_and_descriptors_cross_in_order() {
         .run_until(async {
             let (a, b) = StdStream::pair().unwrap();
             let mut parent = parent_end(a, HCE).unwrap();
-            let (mut link, end) = child_end(b, HCE).unwrap();
+            let (mut link, end) = child_end(b, HCE, |_| ()).unwrap();
             let null: OwnedFd = File::open("/dev/null").unwrap().into();
             parent.inbox.send(verbose(1)).await.unwrap();
             let descriptors = Incoming {
@@ -65,7 +65,7 @@ async fn a_message_larger_than_the_socket_buffer_crosses() {
         .run_until(async {
             let (a, b) = StdStream::pair().unwrap();
             let mut parent = parent_end(a, HCE).unwrap();
-            let (link, _end) = child_end(b, HCE).unwrap();
+            let (link, _end) = child_end(b, HCE, |_| ()).unwrap();
             let line = "x".repeat(3 << 20);
             let message = Message::Log {
                 severity: 6,
@@ -86,7 +86,7 @@ async fn each_end_sees_the_other_close() {
         .run_until(async {
             let (a, b) = StdStream::pair().unwrap();
             let Remote { inbox, mut outbox } = parent_end(a, HCE).unwrap();
-            let (mut link, end) = child_end(b, HCE).unwrap();
+            let (mut link, end) = child_end(b, HCE, |_| ()).unwrap();
             drop(inbox);
             assert!(link.inbox.recv().await.is_none());
             drop(link);
@@ -128,7 +128,7 @@ async fn the_first_message_is_read_alone() {
             });
             let (first, b) = first.await.unwrap();
             assert!(matches!(first, Message::Verbose { level: 1 }));
-            let (mut link, _end) = child_end(b, HCE).unwrap();
+            let (mut link, _end) = child_end(b, HCE, |_| ()).unwrap();
             let second = link.inbox.recv().await.unwrap().message;
             assert!(matches!(second, Message::Verbose { level: 2 }));
         })

@@ -1,0 +1,293 @@
+//! Listening sockets: which ones a configuration needs, and the open ones.
+//! Owns a duplicate of every socket that was handed to a child, so that a restarted child gets the same ones.
+//! Must never close a socket that the configuration in force needs.
+
+use crate::link::{Peer, Role, Slot};
+use crate::options::{Backend, Options};
+use backends::sys::listen::{self, Transport};
+use conf::limits;
+use conf::model::{Check, Config};
+use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// What is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Endpoint {
+    /// Shared listener number `.2` of an address.
+    Shared(SocketAddr, Transport, u32),
+    Exclusive(SocketAddr),
+    Control(PathBuf),
+    Icmp {
+        v6: bool,
+    },
+}
+
+/// A socket somebody needs.
+#[derive(Clone, Debug)]
+struct Want {
+    slot: Slot,
+    holder: Peer,
+    endpoint: Endpoint,
+    backlog: u32,
+    /// In the operator's words.
+    object: String,
+    /// The daemon does without it if it cannot be had.
+    optional: bool,
+}
+
+/// An open socket and who holds it.
+#[derive(Clone, Debug)]
+pub struct Handed {
+    /// What it is to its holder.
+    pub slot: Slot,
+    /// The process that uses it.
+    pub holder: Peer,
+    /// The socket.
+    pub socket: Rc<OwnedFd>,
+}
+
+/// The sockets of one configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets {
+    open: HashMap<Endpoint, Rc<OwnedFd>>,
+    handed: Vec<Handed>,
+}
+
+/// What besides relayd.conf decides on sockets.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// Control socket, unless relayd.conf names one.
+    pub control: PathBuf,
+    /// Metrics listener.
+    pub metrics: Option<SocketAddr>,
+    /// Redirects are served by the relay processes.
+    pub userland: bool,
+}
+
+impl Places {
+    /// From options whose backend is already chosen.
+    pub fn new(options: &Options) -> Places {
+        Places {
+            control: options.socket.clone(),
+            metrics: options.metrics,
+            userland: options.backend == Backend::Userland,
+        }
+    }
+
+    /// The control socket of a configuration.
+    pub fn control<'a>(&'a self, config: &'a Config) -> &'a Path {
+        config.globals.socket.as_deref().unwrap_or(&self.control)
+    }
+}
+
+impl Sockets {
+    /// Opens what `config` needs and these sockets do not have yet; nothing of `self` changes.
+    ///
+    /// # Errors
+    /// One sentence for each socket that cannot be opened.
+    pub fn stage(&self, config: &Config, places: &Places) -> Result<Sockets, Vec<String>> {
+        let wants = wanted(config, places).map_err(|e| vec![e])?;
+        let mut errors = Vec::new();
+        let mut next = Sockets::default();
+        let mut users: BTreeMap<(SocketAddr, bool, u32), String> = BTreeMap::new();
+        for want in wants {
+            if let Endpoint::Shared(address, transport, instance) = &want.endpoint {
+                let key = (*address, *transport == Transport::Tcp, *instance);
+                if let Some(other) = users.insert(key, want.object.clone()) {
+                    if *instance == 0 {
+                        errors.push(format!(
+                            "{}: {address} is used by {other} already",
+                            want.object
+                        ));
+                    }
+                    continue;
+                }
+            }
+            match self.one(&mut next, &want) {
+                Ok(socket) => next.handed.push(Handed {
+                    slot: want.slot,
+                    holder: want.holder,
+                    socket,
+                }),
+                Err(error) if want.optional => {
+                    tracing::warn!("{}: {error}", want.object);
+                }
+                Err(error) => {
+                    let sentence = format!("{}: {error}", want.object);
+                    if !errors.contains(&sentence) {
+                        errors.push(sentence);
+                    }
+                }
+            }
+        }
+        if errors.is_empty() {
+            Ok(next)
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn one(&self, next: &mut Sockets, want: &Want) -> io::Result<Rc<OwnedFd>> {
+        let fresh = !self.has_address(&want.endpoint) && !next.has_address(&want.endpoint);
+        match next.open.entry(want.endpoint.clone()) {
+            Entry::Occupied(entry) => Ok(Rc::clone(entry.get())),
+            Entry::Vacant(entry) => {
+                let socket = match self.open.get(&want.endpoint) {
+                    Some(socket) => Rc::clone(socket),
+                    None => Rc::new(open(want, fresh)?),
+                };
+                Ok(Rc::clone(entry.insert(socket)))
+            }
+        }
+    }
+
+    /// Whether any of our sockets has the address already.
+    fn has_address(&self, endpoint: &Endpoint) -> bool {
+        let Endpoint::Shared(address, transport, _) = endpoint else {
+            return false;
+        };
+        // Listener 0 of an address is opened first, and each configuration that uses the address has it.
+        self.open
+            .contains_key(&Endpoint::Shared(*address, *transport, 0))
+    }
+
+    /// The sockets of one process, in a fixed order.
+    pub fn of(&self, holder: Peer) -> impl Iterator<Item = &Handed> {
+        self.handed.iter().filter(move |h| h.holder == holder)
+    }
+}
+
+fn open(want: &Want, fresh: bool) -> io::Result<OwnedFd> {
+    match &want.endpoint {
+        Endpoint::Shared(address, transport, _) => {
+            if fresh {
+                listen::probe(*address, *transport)?;
+            }
+            listen::shared(*address, *transport, want.backlog)
+        }
+        Endpoint::Exclusive(address) => listen::exclusive(*address, want.backlog),
+        Endpoint::Control(path) => listen::control(path),
+        Endpoint::Icmp { v6 } => listen::icmp(*v6),
+    }
+}
+
+fn single(role: Role) -> Peer {
+    Peer { role, instance: 0 }
+}
+
+fn wanted(config: &Config, places: &Places) -> Result<Vec<Want>, String> {
+    let mut wants = Vec::new();
+    let path = places.control(config);
+    wants.push(Want {
+        slot: Slot::Control,
+        holder: single(Role::Pfe),
+        endpoint: Endpoint::Control(path.to_owned()),
+        backlog: limits::BACKLOG_DEFAULT,
+        object: format!("control socket {}", path.display()),
+        optional: false,
+    });
+    if let Some(address) = places.metrics {
+        wants.push(Want {
+            slot: Slot::Metrics,
+            holder: single(Role::Status),
+            endpoint: Endpoint::Exclusive(address),
+            backlog: limits::BACKLOG_DEFAULT,
+            object: format!("metrics listener {address}"),
+            optional: false,
+        });
+    }
+    icmp(config, &mut wants);
+    relays(config, &mut wants);
+    if places.userland {
+        redirects(config, &mut wants);
+    }
+    if wants.len() > limits::LISTENERS_MAX {
+        return Err(format!(
+            "{} listening sockets are needed, at most {} are possible: use fewer ports or a packet filter for redirects",
+            wants.len(),
+            limits::LISTENERS_MAX
+        ));
+    }
+    Ok(wants)
+}
+
+fn icmp(config: &Config, wants: &mut Vec<Want>) {
+    for v6 in [false, true] {
+        let needed = config.tables.iter().any(|table| {
+            table.check == Check::Icmp && table.hosts.iter().any(|h| h.address.ip.is_ipv6() == v6)
+        });
+        if needed {
+            wants.push(Want {
+                slot: if v6 { Slot::Icmp6 } else { Slot::Icmp4 },
+                holder: single(Role::Hce),
+                endpoint: Endpoint::Icmp { v6 },
+                backlog: 0,
+                object: format!("{} socket for checks", if v6 { "ICMPv6" } else { "ICMP" }),
+                optional: true,
+            });
+        }
+    }
+}
+
+fn relays(config: &Config, wants: &mut Vec<Want>) {
+    for relay in &config.relays {
+        let protocol = config.protocol(relay.protocol);
+        let datagrams = protocol.is_some_and(|p| p.kind.datagrams());
+        let transport = if datagrams {
+            Transport::Udp
+        } else {
+            Transport::Tcp
+        };
+        let backlog = protocol.map_or(limits::BACKLOG_DEFAULT, |p| p.tcp.backlog);
+        let address = relay.listen.address.with_port(relay.listen.port);
+        for instance in 0..config.globals.prefork {
+            wants.push(Want {
+                slot: Slot::Relay(relay.id),
+                holder: Peer {
+                    role: Role::Relay,
+                    instance,
+                },
+                endpoint: Endpoint::Shared(address, transport, instance),
+                backlog,
+                object: format!("relay {}: listen on {address}", relay.name),
+                optional: false,
+            });
+        }
+    }
+}
+
+fn redirects(config: &Config, wants: &mut Vec<Want>) {
+    for redirect in &config.redirects {
+        for (number, listener) in (0u32..).zip(&redirect.listeners) {
+            let transport = match listener.ip_protocol {
+                6 => Transport::Tcp,
+                17 => Transport::Udp,
+                _ => continue,
+            };
+            for port in listener.port..=listener.port_end {
+                let address = listener.address.with_port(port);
+                for instance in 0..config.globals.prefork {
+                    if wants.len() > limits::LISTENERS_MAX {
+                        return;
+                    }
+                    wants.push(Want {
+                        slot: Slot::Redirect(redirect.id, number, port),
+                        holder: Peer {
+                            role: Role::Relay,
+                            instance,
+                        },
+                        endpoint: Endpoint::Shared(address, transport, instance),
+                        backlog: limits::BACKLOG_MAX,
+                        object: format!("redirect {}: listen on {address}", redirect.name),
+                        optional: false,
+                    });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Start of the daemon: everything that can fail, fails here, while a terminal can still be told.
+//! Owns the order: configuration, privileges, packet filter, sockets, daemon(3), parent.
+//! Must never start a process before all of that is done.
+
+use crate::cli::Flags;
+use crate::load;
+use actors::logging;
+use actors::options::{Backend, Options};
+use actors::panics;
+use actors::parent::{self, Difference, Launcher, Start};
+use backends::filter::{self, Kind};
+use backends::sys::privileges::{self, Confinement, PrivilegeError};
+use conf::Config;
+use protocols::log::daemon as words;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Says why there is no daemon.
+pub fn refuse(errors: &[String]) -> ExitCode {
+    for error in errors {
+        eprintln!("relayd: {error}");
+    }
+    ExitCode::FAILURE
+}
+
+/// Starts the daemon; with `-d` returns when it has ended.
+pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
+    let loaded = load::load(&file, &flags.macros);
+    for message in &loaded.messages {
+        eprintln!("{message}");
+    }
+    let Some(mut config) = loaded.config else {
+        return ExitCode::FAILURE;
+    };
+    adjust(&mut config, flags.foreground);
+    let confinement = match confinement(&options, flags.single_process) {
+        Ok(confinement) => confinement,
+        Err(error) => return refuse(&[error.to_string()]),
+    };
+    let why_not = choose_backend(&mut options);
+    let sockets = match parent::bind(&config, &options) {
+        Ok(sockets) => sockets,
+        Err(errors) => return refuse(&errors),
+    };
+    if !flags.foreground {
+        if let Err(error) = nix::unistd::daemon(true, false) {
+            return refuse(&[format!("daemon: {error}")]);
+        }
+    }
+    logging::install(
+        "parent",
+        flags.foreground,
+        flags.verbose,
+        options.log_format,
+    );
+    panics::install();
+    if !privileges::is_root() && !flags.single_process {
+        tracing::info!("{}", words::unprivileged(&privileges::user_name()));
+    }
+    if let Some(why) = why_not.filter(|_| !config.redirects.is_empty()) {
+        tracing::info!("redirects are served in user space: {why}");
+    }
+    let start = Start {
+        launcher: Launcher {
+            options: Arc::new(options),
+            confinement,
+            foreground: flags.foreground,
+            single_process: flags.single_process,
+        },
+        config,
+        file,
+        loader: loader(flags),
+        matcher,
+        verbose: flags.verbose,
+        sockets,
+    };
+    match parent::run(start) {
+        Ok(code) => code,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The original logs state changes whenever it runs in the foreground.
+fn adjust(config: &mut Config, foreground: bool) {
+    config.globals.log.state_changes |= foreground;
+}
+
+fn loader(flags: &Flags) -> parent::Loader {
+    let (macros, foreground) = (flags.macros.clone(), flags.foreground);
+    Arc::new(move |path: &Path| {
+        let loaded = load::load(path, &macros);
+        match loaded.config {
+            Some(mut config) => {
+                for message in &loaded.messages {
+                    tracing::warn!("{message}");
+                }
+                adjust(&mut config, foreground);
+                Ok(config)
+            }
+            None => Err(loaded.messages),
+        }
+    })
+}
+
+fn matcher(_old: &Config, new: Config) -> (Config, Difference) {
+    (new, Difference::default())
+}
+
+/// Whom the children run as. Not root: as ourselves. In one process only check scripts change their user.
+fn confinement(
+    options: &Options,
+    single_process: bool,
+) -> Result<Option<Confinement>, PrivilegeError> {
+    if !privileges::is_root() {
+        return Ok(None);
+    }
+    let found = privileges::lookup(&options.user, &options.group, &options.chroot);
+    if single_process {
+        // A container rarely has our user, but scripts never run as root.
+        return found
+            .or_else(|_| privileges::lookup("nobody", "", &options.chroot))
+            .map(Some);
+    }
+    let confinement = found?;
+    if let Some(root) = &confinement.chroot {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(root)
+            .map_err(|source| PrivilegeError::System {
+                what: format!("chroot {}", root.display()),
+                source,
+            })?;
+    }
+    Ok(Some(confinement))
+}
+
+/// Turns `auto` into a packet filter; answers why it is not the system's own.
+fn choose_backend(options: &mut Options) -> Option<filter::FilterError> {
+    if options.backend != Backend::Auto {
+        return None;
+    }
+    let choice = filter::choose();
+    options.backend = match choice.kind {
+        Kind::Nftables => Backend::Nftables,
+        Kind::Pf => Backend::Pf,
+        Kind::Userland => Backend::Userland,
+        Kind::Recording => Backend::Recording,
+    };
+    choice.why_not
+}

@@ -4,9 +4,10 @@
 
 use super::counters::Counters;
 use super::forward::Forwards;
+use super::generation::Generation;
 use super::http;
 use super::registry::Registry;
-use super::relays::{Generation, Relay};
+use super::relays::Relay;
 use super::splice::Pool;
 use super::target::Lookups;
 use crate::link::{Peer, Sender, Slot};

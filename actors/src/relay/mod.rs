@@ -8,6 +8,7 @@ pub mod counters;
 pub mod dns;
 pub mod flows;
 pub mod forward;
+pub mod generation;
 pub mod http;
 mod proxy_header;
 pub mod registry;

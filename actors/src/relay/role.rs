@@ -3,8 +3,9 @@
 //! Must never wait for room in a queue: answers that must arrive are sent by tasks of their own.
 
 use super::context::Context;
+use super::generation::Generation;
 use super::relay_actor::{Close, Configure, RelayActor};
-use super::relays::{Generation, Relay};
+use super::relays::Relay;
 use super::statistics::Reported;
 use super::udp_actor::UdpActor;
 use crate::error::RoleError;

@@ -1,0 +1,265 @@
+//! A configuration, prepared for use: what is unchanged is taken over from the one before.
+//! Owns the relays, tables and hosts of one generation by their ids.
+//! Must never touch what runs until the generation is switched to.
+
+use super::http;
+use super::relays::{Host, HostParts, Relay, RelayTable, Table, even};
+use crate::link::{Admin, RunState};
+use conf::Config;
+use conf::model::{HostId, Protocol, ProtocolKind, RelayId, TableId};
+use protocols::balance::derive_key;
+use protocols::host::{HostState, HostStatus};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// A configuration, prepared.
+#[derive(Debug, Default)]
+pub struct Generation {
+    /// Its number.
+    pub number: u64,
+    /// As configured.
+    pub config: Arc<Config>,
+    /// Services served in user space, as known when it was staged.
+    pub forwarding: Vec<backends::filter::Service>,
+    /// Relays by id.
+    pub relays: HashMap<RelayId, Rc<Relay>>,
+    tables: HashMap<TableId, Rc<Table>>,
+    hosts: HashMap<HostId, Rc<Host>>,
+}
+
+impl Generation {
+    /// Prepares `config`. What `before` has unchanged is taken over as it is: hosts with state and counts, tables and
+    /// relays with their sessions. What is new begins with what `state` knows.
+    ///
+    /// # Errors
+    /// A sentence that names the object that cannot be served.
+    pub fn new(
+        number: u64,
+        config: Arc<Config>,
+        state: &RunState,
+        before: &Generation,
+    ) -> Result<Self, String> {
+        let mut generation = Generation {
+            number,
+            forwarding: state.forwarding.clone(),
+            ..Generation::default()
+        };
+        let prefork = config.globals.prefork.max(1);
+        for table in &config.tables {
+            let table = generation.table(table, prefork, before);
+            generation.tables.insert(table.id, table);
+        }
+        for relay in &config.relays {
+            let relay = generation.relay(&config, relay, &state.seed, before)?;
+            generation.relays.insert(relay.config.id, relay);
+        }
+        generation.config = config;
+        generation.restore(state, before);
+        Ok(generation)
+    }
+
+    /// What was known of objects that `before` does not have.
+    fn restore(&self, state: &RunState, before: &Generation) {
+        for change in &state.admin {
+            let known = match *change {
+                Admin::Host { id, .. } | Admin::Drain { id, .. } => {
+                    same(&self.hosts, &before.hosts, &id)
+                }
+                Admin::Table { id, .. } => same(&self.tables, &before.tables, &id),
+                Admin::Relay { id, .. } => same(&self.relays, &before.relays, &id),
+                Admin::Redirect { .. } => true,
+            };
+            if !known {
+                self.admin(*change);
+            }
+        }
+        for status in &state.hosts {
+            if !before.hosts.contains_key(&status.id) {
+                self.host_status(std::slice::from_ref(status));
+            }
+        }
+    }
+
+    fn table(
+        &mut self,
+        table: &conf::model::Table,
+        prefork: u32,
+        before: &Generation,
+    ) -> Rc<Table> {
+        let hosts: Vec<_> = table
+            .hosts
+            .iter()
+            .map(|host| self.host_of(table, host, prefork, before))
+            .collect();
+        let unchanged = before.tables.get(&table.id).filter(|old| {
+            before.config.table(table.id) == Some(table)
+                && old.hosts.len() == hosts.len()
+                && old.hosts.iter().zip(&hosts).all(|(a, b)| Rc::ptr_eq(a, b))
+        });
+        if let Some(old) = unchanged {
+            return Rc::clone(old);
+        }
+        Rc::new(Table {
+            id: table.id,
+            name: table.name.clone(),
+            template: table.template.clone(),
+            port: table.port,
+            checked: table.check != conf::model::Check::None,
+            even: even(&hosts),
+            disabled: Cell::new(table.disabled),
+            hosts,
+        })
+    }
+
+    fn host_of(
+        &mut self,
+        table: &conf::model::Table,
+        host: &conf::model::Host,
+        prefork: u32,
+        before: &Generation,
+    ) -> Rc<Host> {
+        let parts = HostParts {
+            id: host.id,
+            address: host.address,
+            retry: host.retry,
+            weight: host.weight,
+            max_connections: host.max_connections.map(|max| max.div_ceil(prefork)),
+            checked: table.check != conf::model::Check::None,
+        };
+        let known = before
+            .hosts
+            .get(&host.id)
+            .filter(|old| old.parts.address == host.address);
+        let kept = match known {
+            Some(old) if old.parts == parts => Rc::clone(old),
+            _ => {
+                let new = Host::new(parts);
+                if let Some(old) = known {
+                    new.state.set(old.state.get());
+                    new.disabled.set(old.disabled.get());
+                    new.draining.set(old.draining.get());
+                }
+                Rc::new(new)
+            }
+        };
+        self.hosts.insert(host.id, Rc::clone(&kept));
+        kept
+    }
+
+    fn relay(
+        &self,
+        config: &Config,
+        relay: &conf::model::Relay,
+        seed: &[u8; 16],
+        before: &Generation,
+    ) -> Result<Rc<Relay>, String> {
+        let protocol = config
+            .protocol(relay.protocol)
+            .cloned()
+            .unwrap_or_else(|| Protocol::new(relay.protocol, "default", ProtocolKind::Tcp));
+        let mut tables = Vec::new();
+        for used in &relay.tables {
+            let table = self
+                .tables
+                .get(&used.table)
+                .ok_or_else(|| format!("relay {}: no table {}", relay.name, used.table))?;
+            tables.push(RelayTable {
+                table: Rc::clone(table),
+                mode: used.mode,
+                cursor: RefCell::default(),
+            });
+        }
+        let old = before.relays.get(&relay.id);
+        let unchanged = old.filter(|old| {
+            old.config == *relay
+                && old.protocol == protocol
+                && old.log == config.globals.log
+                && old.tables.len() == tables.len()
+                && old
+                    .tables
+                    .iter()
+                    .zip(&tables)
+                    .all(|(a, b)| Rc::ptr_eq(&a.table, &b.table))
+        });
+        if let Some(old) = unchanged {
+            return Ok(Rc::clone(old));
+        }
+        let http = match protocol.kind {
+            ProtocolKind::Http => Some(
+                http::compile(relay, &protocol)
+                    .map_err(|e| format!("relay {}: {e}", relay.name))?,
+            ),
+            _ => None,
+        };
+        Ok(Rc::new(Relay {
+            key: relay.key.unwrap_or_else(|| derive_key(seed, &relay.block)),
+            log: config.globals.log,
+            disabled: Cell::new(relay.disabled),
+            sessions: Cell::new(old.map_or(0, |r| r.sessions.get())),
+            config: relay.clone(),
+            protocol,
+            tables,
+            http,
+            redirect: None,
+        }))
+    }
+
+    /// Takes over results of checks.
+    pub fn host_status(&self, status: &[HostStatus]) {
+        for status in status {
+            if let Some(host) = self.hosts.get(&status.id) {
+                host.state.set(status.state);
+            }
+        }
+    }
+
+    /// Takes over an administrative change.
+    pub fn admin(&self, change: Admin) {
+        match change {
+            Admin::Host { id, disabled } => {
+                if let Some(host) = self.hosts.get(&id) {
+                    host.disabled.set(disabled);
+                    host.state.set(HostState::Unknown);
+                }
+            }
+            Admin::Table { id, disabled } => {
+                if let Some(table) = self.tables.get(&id) {
+                    table.disabled.set(disabled);
+                    for host in &table.hosts {
+                        host.state.set(HostState::Unknown);
+                    }
+                }
+            }
+            Admin::Relay { id, disabled } => {
+                if let Some(relay) = self.relays.get(&id) {
+                    relay.disabled.set(disabled);
+                }
+            }
+            Admin::Drain { id, draining } => {
+                if let Some(host) = self.hosts.get(&id) {
+                    host.draining.set(draining);
+                }
+            }
+            Admin::Redirect { .. } => {}
+        }
+    }
+
+    /// The host `id`.
+    pub fn host(&self, id: HostId) -> Option<&Rc<Host>> {
+        self.hosts.get(&id)
+    }
+}
+
+/// Whether the new generation uses the old one's object.
+fn same<K: Eq + std::hash::Hash, T>(
+    new: &HashMap<K, Rc<T>>,
+    old: &HashMap<K, Rc<T>>,
+    id: &K,
+) -> bool {
+    match (new.get(id), old.get(id)) {
+        (Some(new), Some(old)) => Rc::ptr_eq(new, old),
+        _ => false,
+    }
+}

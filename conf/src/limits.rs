@@ -146,6 +146,14 @@ pub const HTTP_POOL_IDLE: Duration = Duration::from_secs(30);
 pub const PATTERN_STEPS_MAX: u32 = 100_000;
 /// Check scripts running at once; more wait their turn.
 pub const CHECK_SCRIPTS_MAX: usize = 64;
+/// How much longer than a script's time limit the check engine waits for the parent's answer.
+pub const CHECK_SCRIPT_GRACE: Duration = Duration::from_secs(5);
+/// Period of the metrics that roles send to the status role.
+pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+/// Checks begun before other work gets a turn: the first round of a large configuration starts all at once.
+pub const CHECK_BATCH: usize = 512;
+/// Descriptors the check engine keeps free for everything that is no check.
+pub const CHECK_DESCRIPTORS_RESERVE: u64 = 64;
 /// Bytes of an HTTP head that a check looks at; a longer one is judged by what is there.
 pub const CHECK_HEAD_MAX: usize = 8192;
 /// Bytes of an answer that `expect` is matched against: the match is repeated with every read.

@@ -1,5 +1,7 @@
 //! Metrics and status page.
 
+pub mod names;
+
 use crate::error::RoleError;
 use crate::link::{Link, idle};
 use crate::options::Options;

@@ -8,8 +8,8 @@ use protocols::check::icmp::Family;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 use thiserror::Error;
 
@@ -189,6 +189,14 @@ impl EchoSocket {
         })
     }
 
+    /// A duplicate that event loops know how to wait on; never read from it.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn waiter(&self) -> io::Result<UdpSocket> {
+        Ok(self.socket.try_clone()?.into())
+    }
+
     /// Protocol family.
     pub fn family(&self) -> Family {
         self.family
@@ -239,18 +247,6 @@ impl EchoSocket {
                 .or_else(|| from.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
         });
         Ok((length, ip))
-    }
-}
-
-impl AsFd for EchoSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl std::os::fd::AsRawFd for EchoSocket {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.socket.as_raw_fd()
     }
 }
 

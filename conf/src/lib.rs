@@ -1,9 +1,65 @@
 //! relayd.conf: from text to a validated [`Config`], or to a list of every mistake in it.
 //!
-//! Pipeline: source files → tokens with spans → grammar → [`model`] → validation.
-//! Pure: the only effects (reading files, resolving names) come in through traits.
+//! Pipeline: [`source`] files → [`lexer`] tokens with spans → grammar → [`model`] → validation.
+//! Pure: the only effects (reading files, resolving names) come in through [`Source`] and [`Resolver`].
 
+pub mod diagnostic;
+mod grammar;
+pub mod keywords;
+pub mod lexer;
 pub mod limits;
 pub mod model;
+mod resolver;
+mod source;
 
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::Config;
+pub use resolver::Resolver;
+pub use source::{Source, Sources, Span};
+
+use std::path::Path;
+
+/// What became of a configuration file.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration, unless there was an error.
+    pub config: Option<Config>,
+    /// Errors and warnings in the order of the file, then those about the whole.
+    pub diagnostics: Diagnostics,
+    /// The files that were read, for rendering the messages.
+    pub sources: Sources,
+    /// Macros that were defined and never used (shown with `-v`).
+    pub unused_macros: Vec<String>,
+}
+
+/// Reads a configuration. `macros` are those of `-D`: the file cannot change them.
+pub fn load(
+    path: &Path,
+    macros: &[(String, String)],
+    source: &dyn Source,
+    resolver: &dyn Resolver,
+) -> Loaded {
+    let lexer = match lexer::Lexer::open(path, macros, source) {
+        Ok(lexer) => lexer,
+        Err(diagnostic) => {
+            let mut diagnostics = Diagnostics::default();
+            diagnostics.push(diagnostic);
+            return Loaded {
+                config: None,
+                diagnostics,
+                sources: Sources::default(),
+                unused_macros: Vec::new(),
+            };
+        }
+    };
+    let mut parser = grammar::Parser::new(lexer, resolver);
+    parser.file();
+    let grammar::Parser { lexer, config, .. } = parser;
+    let unused_macros = lexer.unused_macros().into_iter().map(|(n, _)| n).collect();
+    Loaded {
+        config: (!lexer.diagnostics.failed()).then_some(config),
+        diagnostics: lexer.diagnostics,
+        sources: lexer.sources,
+        unused_macros,
+    }
+}

@@ -177,3 +177,25 @@ pub const DNS_SOCKET_AGE: Duration = Duration::from_secs(60);
 pub const NAT_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest time for a PROXY header that a listener expects.
 pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Files one configuration may include.
+pub const INCLUDES_MAX: usize = 10_000;
+/// Socket of the AgentX master.
+pub const AGENTX_PATH: &str = "/var/agentx/master";
+/// Longest AgentX context.
+pub const AGENTX_CONTEXT_MAX: usize = 31;
+/// Longest path of a Unix socket that all systems take.
+pub const SOCKET_PATH_MAX: usize = 103;
+/// Longest path of a check script.
+pub const SCRIPT_PATH_MAX: usize = 1023;
+/// Longest `expect` of a check, text or bytes.
+pub const EXPECT_MAX: usize = 255;
+/// Longest `expect` of a binary check.
+pub const BINARY_EXPECT_MAX: usize = 127;
+/// Longest interface or interface group name.
+pub const INTERFACE_MAX: usize = 15;
+/// Longest route label.
+pub const ROUTE_LABEL_MAX: usize = 31;
+/// Highest routing table.
+pub const RTABLE_MAX: i64 = 255;
+/// Highest weight of a host.
+pub const WEIGHT_MAX: i64 = 256;

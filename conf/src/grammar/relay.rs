@@ -1,0 +1,318 @@
+//! `relay "name" { … }`
+//! Owns the options of a relay and the checks between them.
+//! Must never open a socket; further listeners become relays of their own, as in the original.
+
+use super::table::Reference;
+use super::{Parsed, Parser};
+use crate::lexer::Token;
+use crate::limits;
+use crate::model::{
+    Address, HashKey, Listen, Mode, ProtocolId, ProxyVersion, Relay, RelayId, RelayTable, Target,
+    Translate,
+};
+use crate::source::Span;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A relay while its lines are read.
+struct Draft {
+    name: String,
+    listeners: Vec<(Listen, Span)>,
+    disabled: bool,
+    protocol: Option<ProtocolId>,
+    tables: Vec<RelayTable>,
+    keys: Vec<Option<HashKey>>,
+    fixed: Option<(Address, u16)>,
+    nat_lookup: bool,
+    destination: bool,
+    retry: u32,
+    transparent: bool,
+    tls_client: bool,
+    translate: Option<Translate>,
+    proxy_protocol: Option<ProxyVersion>,
+    session_timeout: Duration,
+}
+
+impl Parser<'_> {
+    pub(super) fn relay(&mut self) -> Parsed<()> {
+        self.next();
+        self.begun += 1;
+        let (name, span) = self.name(
+            "the relay's name",
+            limits::RELAY_NAME_MAX,
+            "relay name truncated",
+        )?;
+        let mut draft = Draft {
+            name: name.clone(),
+            listeners: Vec::new(),
+            disabled: false,
+            protocol: None,
+            tables: Vec::new(),
+            keys: Vec::new(),
+            fixed: None,
+            nat_lookup: false,
+            destination: false,
+            retry: 0,
+            transparent: false,
+            tls_client: false,
+            translate: None,
+            proxy_protocol: None,
+            session_timeout: limits::SESSION_TIMEOUT_DEFAULT,
+        };
+        let good = self.block(|p| p.relay_line(&mut draft))?;
+        let close = self.close;
+        let message = format!("relay {name} or listener defined twice");
+        if self
+            .unique_at("relay", &name, span, close, &message)
+            .is_err()
+            || !good
+        {
+            return Ok(());
+        }
+        self.finish_relay(draft, close)
+    }
+
+    fn relay_line(&mut self, draft: &mut Draft) -> Parsed<()> {
+        let lexeme = self.next();
+        match &lexeme.token {
+            Token::Keyword("listen") => self.relay_listen(draft)?,
+            Token::Keyword("transparent") => {
+                self.expect("forward")?;
+                self.relay_forward(draft, true)?;
+            }
+            Token::Keyword("forward") => self.relay_forward(draft, false)?,
+            Token::Keyword("route") => {
+                return self.error(
+                    lexeme.span,
+                    "no route for relays",
+                    "'route to' is an option of redirects",
+                );
+            }
+            Token::Keyword("protocol") => self.relay_protocol(draft)?,
+            Token::Keyword("session") => draft.session_timeout = self.session_timeout()?,
+            Token::Keyword("disable") => draft.disabled = true,
+            _ => {
+                return self.unexpected(
+                    &lexeme,
+                    "an option of a relay: listen, forward, protocol, session timeout, disable",
+                );
+            }
+        }
+        self.end_of_line()
+    }
+
+    fn relay_protocol(&mut self, draft: &mut Draft) -> Parsed<()> {
+        let span = self.peek().span;
+        let name = self.string("the protocol's name")?;
+        if draft.protocol.is_some() {
+            return self.error(
+                span,
+                "more than one protocol specified",
+                "a relay speaks one protocol",
+            );
+        }
+        let id = self.protocol_named(&name, span)?;
+        self.used_protocols.insert(id);
+        draft.protocol = Some(id);
+        Ok(())
+    }
+
+    fn relay_listen(&mut self, draft: &mut Draft) -> Parsed<()> {
+        self.expect("on")?;
+        let named = self.address("invalid listen ip: %s", limits::LISTEN_ADDRESSES_MAX)?;
+        let port = self.single_port()?;
+        let tls = self.accept("tls");
+        let span = named.span.to(self.last_span);
+        let local: Vec<Address> = named
+            .addresses
+            .iter()
+            .filter(|a| a.ip.is_unspecified() || self.resolver.is_local(a))
+            .copied()
+            .collect();
+        if local.is_empty() {
+            return self.error(
+                named.span,
+                &format!("no local listen ip: {}", named.name),
+                "configure the address on an interface of this system, or listen on 0.0.0.0 or ::",
+            );
+        }
+        draft.listeners.extend(
+            local
+                .into_iter()
+                .map(|address| (Listen { address, port, tls }, span)),
+        );
+        Ok(())
+    }
+
+    fn relay_forward(&mut self, draft: &mut Draft, transparent: bool) -> Parsed<()> {
+        if self.accept("with") {
+            self.expect("tls")?;
+            draft.tls_client = true;
+        }
+        self.expect("to")?;
+        let span = self.peek().span;
+        if self.peek().token == Token::Symbol('<') {
+            let reference = self.reference()?;
+            self.relay_table(draft, &reference)?;
+        } else if self.accept("nat") {
+            self.expect("lookup")?;
+            draft.nat_lookup = true;
+            self.relay_retry(draft)?;
+        } else if self.accept("destination") {
+            draft.destination = true;
+            self.relay_retry(draft)?;
+        } else {
+            let named = self.address("invalid forward ip: %s", 1)?;
+            let port = self.single_port()?;
+            let Some(address) = named.addresses.first().copied() else {
+                return Err(super::Skip);
+            };
+            if draft.fixed.is_some() {
+                let text = format!(
+                    "relay {} target or redirection already specified",
+                    draft.name
+                );
+                return self.error(span, &text, "use a table for several servers");
+            }
+            draft.fixed = Some((address, port));
+            self.relay_retry(draft)?;
+        }
+        // Properties of the relay: the last line decides, as in the original.
+        draft.transparent = transparent;
+        draft.translate = self.translate()?;
+        self.proxy_protocol(draft)
+    }
+
+    fn relay_retry(&mut self, draft: &mut Draft) -> Parsed<()> {
+        if self.accept("retry") {
+            let n = self.ranged("'retry'", "invalid retry value", 0, i64::from(i32::MAX))?;
+            draft.retry = u32::try_from(n).unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    fn translate(&mut self) -> Parsed<Option<Translate>> {
+        if self.accept("inet") {
+            return Ok(Some(Translate::Inet));
+        }
+        if !self.accept("inet6") {
+            return Ok(None);
+        }
+        let named = self.address("invalid ipv6 address %s", 1)?;
+        match named.addresses.first().map(|a| a.ip) {
+            Some(IpAddr::V6(ip)) => Ok(Some(Translate::Inet6(ip))),
+            _ => {
+                let text = format!("invalid ipv6 address {}", named.name);
+                self.error(
+                    named.span,
+                    &text,
+                    "the prefix is an IPv6 address such as 64:ff9b::",
+                )
+            }
+        }
+    }
+
+    fn proxy_protocol(&mut self, draft: &mut Draft) -> Parsed<()> {
+        if !self.accept("proxy-protocol") {
+            return Ok(());
+        }
+        let version = if self.accept("v1") {
+            ProxyVersion::V1
+        } else if self.accept("v2") {
+            ProxyVersion::V2
+        } else {
+            let lexeme = self.next();
+            return self.unexpected(&lexeme, "'v1' or 'v2'");
+        };
+        // If both are written, v1 is used.
+        if draft.proxy_protocol != Some(ProxyVersion::V1) {
+            draft.proxy_protocol = Some(version);
+        }
+        Ok(())
+    }
+
+    fn relay_table(&mut self, draft: &mut Draft, reference: &Reference) -> Parsed<()> {
+        let mode = reference.mode.unwrap_or_default();
+        if mode == Mode::LeastStates {
+            return self.error(reference.span, "mode not supported for relays", "relays know roundrobin, random, source-hash, loadbalance, hash and least-connections");
+        }
+        let port = draft.listeners.last().map(|(l, _)| l.port);
+        let table = self.instance(reference, port)?;
+        if draft.tables.iter().all(|t| t.table != table) {
+            draft.tables.push(RelayTable { table, mode });
+            draft.keys.push(reference.key);
+        }
+        Ok(())
+    }
+
+    fn finish_relay(&mut self, draft: Draft, span: Span) -> Parsed<()> {
+        let name = draft.name.clone();
+        if draft.listeners.is_empty() {
+            return self.complain(
+                span,
+                &format!("relay {name} has no listener"),
+                "add 'listen on ADDRESS port PORT'",
+            );
+        }
+        if draft.nat_lookup && draft.destination {
+            return self.complain(
+                span,
+                &format!("relay {name} with conflicting nat lookup and peer options"),
+                "write either 'nat lookup' or 'destination'",
+            );
+        }
+        let target = match (draft.nat_lookup, draft.destination, draft.fixed) {
+            (true, _, fixed) => Target::NatLookup(fixed),
+            (_, true, fixed) => Target::Destination(fixed),
+            (_, _, Some((address, port))) => Target::Address { address, port },
+            (_, _, None) => Target::Tables,
+        };
+        if target == Target::Tables && draft.tables.is_empty() {
+            return self.complain(
+                span,
+                &format!("relay {name} has no target, rdr, or table"),
+                "add 'forward to …'",
+            );
+        }
+        let key = Self::first_key(draft.keys.iter().copied());
+        for (index, (listen, place)) in draft.listeners.iter().enumerate() {
+            if !self.listeners.insert((listen.address, listen.port)) {
+                let cure = match self.lexer.sources.place(*place) {
+                    Some((_, line)) => format!(
+                        "another relay already listens on the address and port of line {line}"
+                    ),
+                    None => "another relay already listens on this address and port".to_owned(),
+                };
+                return self.complain(
+                    span,
+                    &format!("relay {name} or listener defined twice"),
+                    &cure,
+                );
+            }
+            let id = RelayId(u32::try_from(self.config.relays.len() + 1).unwrap_or(u32::MAX));
+            let relay = Relay {
+                id,
+                name: if index == 0 {
+                    name.clone()
+                } else {
+                    format!("{name}{id}:{}", listen.port)
+                },
+                block: name.clone(),
+                disabled: draft.disabled,
+                listen: *listen,
+                protocol: draft.protocol.unwrap_or(ProtocolId(0)),
+                target,
+                tables: draft.tables.clone(),
+                key,
+                retry: draft.retry,
+                transparent: draft.transparent,
+                tls_client: draft.tls_client,
+                translate: draft.translate,
+                proxy_protocol: draft.proxy_protocol,
+                session_timeout: draft.session_timeout,
+            };
+            self.config.relays.push(relay);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! A directory and a system that are the same everywhere.
+#![allow(dead_code)]
+
+use conf::model::Address;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+pub struct Directory(PathBuf);
+
+impl Directory {
+    pub fn new(path: &str) -> Self {
+        Directory(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+    }
+}
+
+impl conf::Source for Directory {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(self.0.join(path))
+    }
+}
+
+/// One text under any name.
+pub struct Text<'a>(pub &'a str);
+
+impl conf::Source for Text<'_> {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.0.as_bytes().to_vec())
+    }
+}
+
+/// A machine with `lo` and `em0`; 127.0.0.1, ::1, 192.0.2.1 and 2001:db8::1 are its own.
+pub struct System;
+
+impl conf::Resolver for System {
+    fn host(&self, name: &str) -> Result<Vec<Address>, String> {
+        match name {
+            "localhost" => Ok(vec![ip("127.0.0.1"), ip("::1")]),
+            "www.example.com" => Ok(vec![ip("192.0.2.80")]),
+            _ => Err("name or service not known".to_owned()),
+        }
+    }
+
+    fn interface(&self, name: &str) -> Option<Vec<Address>> {
+        match name {
+            "lo" | "lo0" => Some(vec![ip("127.0.0.1"), ip("::1")]),
+            "em0" | "egress" => Some(vec![ip("192.0.2.1"), ip("2001:db8::1")]),
+            _ => None,
+        }
+    }
+
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        match name {
+            "lo" | "lo0" => Some(1),
+            "em0" => Some(2),
+            _ => None,
+        }
+    }
+
+    fn interfaces(&self) -> Vec<String> {
+        vec!["lo".to_owned(), "em0".to_owned()]
+    }
+
+    fn service(&self, name: &str) -> Option<u16> {
+        match name {
+            "http" | "www" => Some(80),
+            "https" => Some(443),
+            "domain" => Some(53),
+            _ => None,
+        }
+    }
+
+    fn ip_protocol(&self, name: &str) -> Option<u8> {
+        match name {
+            "tcp" => Some(6),
+            "udp" => Some(17),
+            _ => None,
+        }
+    }
+
+    fn is_local(&self, address: &Address) -> bool {
+        ["127.0.0.1", "::1", "192.0.2.1", "2001:db8::1"]
+            .iter()
+            .any(|a| a.parse::<IpAddr>().is_ok_and(|a| a == address.ip))
+    }
+
+    fn demotable(&self, group: &str) -> bool {
+        group == "carp"
+    }
+}
+
+fn ip(text: &str) -> Address {
+    text.parse::<IpAddr>().map(Address::from).expect("address")
+}

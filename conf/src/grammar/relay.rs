@@ -122,6 +122,7 @@ impl Parser<'_> {
         let named = self.address("invalid listen ip: %s", limits::LISTEN_ADDRESSES_MAX)?;
         let port = self.single_port()?;
         let tls = self.accept("tls");
+        let proxy = self.accept("proxy-protocol");
         let span = named.span.to(self.last_span);
         let local: Vec<Address> = named
             .addresses
@@ -136,11 +137,17 @@ impl Parser<'_> {
                 "configure the address on an interface of this system, or listen on 0.0.0.0 or ::",
             );
         }
-        draft.listeners.extend(
-            local
-                .into_iter()
-                .map(|address| (Listen { address, port, tls }, span)),
-        );
+        draft.listeners.extend(local.into_iter().map(|address| {
+            (
+                Listen {
+                    address,
+                    port,
+                    tls,
+                    proxy,
+                },
+                span,
+            )
+        }));
         Ok(())
     }
 

@@ -68,7 +68,9 @@ pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
             options: Arc::new(options),
             confinement,
             foreground: flags.foreground,
-            single_process: flags.single_process,
+            in_process: flags
+                .single_process
+                .then_some(parent::child::in_process as parent::RunRole),
         },
         config,
         file,

@@ -39,6 +39,8 @@ pub struct Parent {
     pub(super) config: Arc<Config>,
     /// Its number; 0 = none is in force yet.
     pub(super) generation: u64,
+    /// Highest number ever given to a configuration.
+    pub(super) attempts: u64,
     pub(super) sockets: Sockets,
     pub(super) children: BTreeMap<Peer, Child>,
     pub(super) memory: Memory,
@@ -117,6 +119,7 @@ impl Parent {
             verbose: start.verbose,
             config: Arc::new(start.config),
             generation: 0,
+            attempts: 0,
             sockets: start.sockets,
             children: BTreeMap::new(),
             memory,

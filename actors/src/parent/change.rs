@@ -122,6 +122,7 @@ impl Parent {
     fn stage(&mut self, mut change: Change, ctx: &mut Context<Self>) {
         let needed = self.needed(&change.config);
         change.waiting = needed.iter().copied().collect();
+        self.attempts = change.generation;
         let generation = change.generation;
         self.change = Some(change);
         for peer in needed {
@@ -151,7 +152,12 @@ impl Parent {
             )
         });
         let state = Arc::new(self.memory.state(self.verbose));
-        let Some(child) = self.children.get_mut(&peer) else {
+        let Some(child) = self
+            .children
+            .get_mut(&peer)
+            .filter(|child| child.phase != Phase::Ending)
+        else {
+            // It is started again when it has ended.
             return;
         };
         if child.phase != Phase::Running {
@@ -282,12 +288,6 @@ impl Parent {
             remove_socket(&new);
         }
         self.refuse(&change.request, change.errors);
-        // Processes that died while they prepared are wanted again.
-        for peer in self.needed(&self.config) {
-            if !self.children.contains_key(&peer) {
-                self.launch(peer, ctx);
-            }
-        }
     }
 
     /// Says that a reload came to nothing, and why.
@@ -379,7 +379,7 @@ impl Handler<Loaded> for Parent {
         match self.sockets.stage(&config, &self.places) {
             Ok(sockets) => {
                 let change = Change {
-                    generation: self.generation.saturating_add(1),
+                    generation: self.attempts.saturating_add(1),
                     config: Arc::new(config),
                     sockets,
                     waiting: BTreeSet::new(),

@@ -10,6 +10,7 @@ use crate::options::Options;
 use crate::{ca, hce, panics, pfe, relay, status};
 use backends::sys::privileges::{self, Keep, PrivilegeError};
 use backends::sys::signals;
+use futures_util::future::LocalBoxFuture;
 use protocols::log::daemon as words;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -104,6 +105,14 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
 async fn orphaned(parent: crate::link::Sender) {
     parent.closed().await;
     tokio::time::sleep(ORPHAN_LIMIT).await;
+}
+
+/// [`run`] as [`super::Launcher::in_process`] wants it.
+pub fn in_process(
+    link: Link,
+    options: Arc<Options>,
+) -> LocalBoxFuture<'static, Result<(), RoleError>> {
+    Box::pin(run(link, options))
 }
 
 /// Runs a role in good order: says that it is there, and that it ends.

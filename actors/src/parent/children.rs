@@ -3,14 +3,14 @@
 //! Must never restart anything: that is decided by [`super::Parent`].
 
 use super::actor::{Ended, FromChild, Parent};
-use super::child;
 use super::sockets::Handed;
 use crate::link::transport::parent_end;
-use crate::link::{Incoming, Message, Peer, Remote, Role, pair};
+use crate::link::{Incoming, Link, Message, Peer, Remote, Role, pair};
 use crate::options::Options;
 use actix::Addr;
 use backends::sys::pass;
 use backends::sys::privileges::Confinement;
+use futures_util::future::LocalBoxFuture;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -41,9 +41,12 @@ pub struct Launcher {
     pub confinement: Option<Confinement>,
     /// `-d`
     pub foreground: bool,
-    /// `--single-process`
-    pub single_process: bool,
+    /// `--single-process`: what runs a role inside this process; `None` = every child is a process.
+    pub in_process: Option<RunRole>,
 }
+
+/// Runs the role at the end of a link.
+pub type RunRole = fn(Link, Arc<Options>) -> LocalBoxFuture<'static, Result<(), crate::RoleError>>;
 
 /// What a child is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,9 +164,9 @@ impl Launcher {
             serial,
             parent: parent.clone(),
         };
-        let (inbox, pid) = if self.single_process {
+        let (inbox, pid) = if let Some(run) = self.in_process {
             let (link, remote) = pair(peer);
-            let role = tokio::task::spawn_local(child::run(link, Arc::clone(&self.options)));
+            let role = tokio::task::spawn_local(run(link, Arc::clone(&self.options)));
             actix::spawn(in_process(report, remote.outbox, role, killed));
             (remote.inbox, None)
         } else {
@@ -182,7 +185,7 @@ impl Launcher {
             kill: Some(kill),
             given: HashMap::new(),
         };
-        if !self.single_process {
+        if self.in_process.is_none() {
             let boot = Message::Boot {
                 me: peer,
                 options: Arc::clone(&self.options),

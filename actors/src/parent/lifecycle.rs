@@ -78,10 +78,7 @@ impl Parent {
         }
         if child.phase == Phase::Ending {
             // A reload may have wanted this process back while it was ending.
-            let wanted = self.needed(&self.config).contains(&peer);
-            if wanted {
-                self.launch(peer, ctx);
-            }
+            self.restart(peer, ctx);
             return;
         }
         self.died(peer, child.pid, &how, ctx);
@@ -90,10 +87,16 @@ impl Parent {
     fn died(&mut self, peer: Peer, pid: Option<u32>, how: &str, ctx: &mut Context<Self>) {
         let title = peer.role.title();
         tracing::warn!("{}", words::lost_child(title, peer.instance, pid, how));
-        if let Some(change) = self.change.as_mut().filter(|c| c.generation > 1) {
-            // It may have agreed already; a reload is only for processes that live.
-            change.waiting.clear();
-            change.errors.push(format!("{title}: died, {how}"));
+        match &mut self.change {
+            // At the first start it gets another chance, even if it had agreed already.
+            Some(change) if change.generation == 1 => {
+                change.waiting.insert(peer);
+            }
+            Some(change) => {
+                change.waiting.clear();
+                change.errors.push(format!("{title}: died, {how}"));
+            }
+            None => {}
         }
         let verdict = self.supervisor.died(peer, Instant::now());
         self.conclude(ctx);

@@ -17,7 +17,7 @@ pub mod sockets;
 mod supervisor;
 
 pub use actor::Parent;
-pub use children::{Launcher, PARENT_PEER};
+pub use children::{Launcher, PARENT_PEER, RunRole};
 
 use crate::options::Options;
 use backends::sys::signals;
@@ -96,3 +96,6 @@ pub fn run(start: Start) -> Result<ExitCode, StartError> {
         Ok(end.await.unwrap_or(ExitCode::FAILURE))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,9 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 
+/// What a script may rely on, whatever the daemon was started with.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Runs `path host`; answers its exit status, `None` if it could not run, was killed or took longer than `limit`.
 pub async fn run(
     path: &Path,
@@ -18,6 +21,8 @@ pub async fn run(
     let mut command = Command::new(path);
     command
         .arg(host)
+        .env_clear()
+        .env("PATH", PATH)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -130,7 +130,8 @@ impl Index {
                 push(&mut self.queries, name, rule);
                 true
             }),
-            KeyKind::Cookie if !adds && matcher.is_plain() => {
+            // A log without key takes every cookie.
+            KeyKind::Cookie if !adds && matcher.is_plain() && &**text != "*" => {
                 let lower = text.to_ascii_lowercase().into_bytes();
                 push(&mut self.cookies, &lower, rule);
                 true

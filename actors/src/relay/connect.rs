@@ -201,7 +201,21 @@ pub async fn connect(
     context: &Context,
     session: &Session,
     client: &Stream,
+    choice: Choice,
+) -> Result<Connected, ConnectError> {
+    connect_first(context, session, client, choice, None).await
+}
+
+/// The same, where a host was chosen already and is tried first.
+///
+/// # Errors
+/// The last host's error.
+pub async fn connect_first(
+    context: &Context,
+    session: &Session,
+    client: &Stream,
     mut choice: Choice,
+    mut first: Option<Chosen>,
 ) -> Result<Connected, ConnectError> {
     let relay = &session.relay;
     if choice.destination.is_none() {
@@ -210,8 +224,12 @@ pub async fn connect(
     let mut tried = Vec::new();
     let mut last = ConnectError::NoHost;
     for attempt in 0..limits::FAILOVER_HOSTS {
-        let Ok(chosen) = choose(context, relay, &choice, &tried) else {
-            return Err(last);
+        let chosen = match first.take() {
+            Some(chosen) => chosen,
+            None => match choose(context, relay, &choice, &tried) {
+                Ok(chosen) => chosen,
+                Err(_) => return Err(last),
+            },
         };
         if attempt > 0 {
             context.counters.failovers.up();

@@ -91,6 +91,8 @@ refusals! {
     CONNECT_TIMEOUT = 504 "connect timeout" "connect";
     /// Connecting failed.
     CONNECT_FAILED = 504 "connect failed" "connect";
+    /// The system refused a connection.
+    SOCKET = 500 "socket error" "connect";
     /// The PROXY header could not be written.
     PROXY_HEADER = 500 "failed to write PROXY header" "connect";
 }

@@ -136,11 +136,16 @@ pub(super) struct Queued {
 }
 
 impl Work {
-    pub(super) fn reset(&mut self) {
+    /// Forgets the results of the message before, where no rule is evaluated.
+    pub fn clear(&mut self) {
         self.edits.clear();
         self.hash.clear();
         self.log.clear();
         self.forward = None;
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.clear();
         self.sha1.clear();
         self.md5.clear();
         self.queue.clear();

@@ -320,6 +320,7 @@ async fn requests_share_connections_on_both_sides() {
 
 #[actix::test]
 async fn without_the_pool_each_client_has_its_own_connection() {
+    let _log = Log::start();
     let web = Web::start().await;
     let setup = relay(&[&web], |p| p.http.pool = false).await;
     let mut one = Client::connect(&setup).await;
@@ -334,6 +335,7 @@ async fn without_the_pool_each_client_has_its_own_connection() {
 
 #[actix::test]
 async fn every_framing_passes() {
+    let _log = Log::start();
     let web = Web::start().await;
     let setup = relay(&[&web], |_| ()).await;
     let mut client = Client::connect(&setup).await;
@@ -394,6 +396,7 @@ async fn every_framing_passes() {
 
 #[actix::test]
 async fn pipelined_requests_are_answered_in_order() {
+    let _log = Log::start();
     let web = Web::start().await;
     let setup = relay(&[&web], |_| ()).await;
     let mut client = Client::connect(&setup).await;
@@ -410,6 +413,7 @@ async fn pipelined_requests_are_answered_in_order() {
 
 #[actix::test]
 async fn violations_get_the_documented_answer_and_the_server_sees_nothing() {
+    let _log = Log::start();
     let web = Web::start().await;
     let setup = relay(&[&web], |p| p.return_error = true).await;
     let silent = relay(&[&web], |_| ()).await;
@@ -508,6 +512,7 @@ async fn refusals_are_logged_in_the_original_words() {
 
 #[actix::test]
 async fn a_body_on_get_is_dropped_and_never_a_request() {
+    let _log = Log::start();
     let web = Web::start().await;
     let setup = relay(&[&web], |_| ()).await;
     let mut client = Client::connect(&setup).await;
@@ -547,6 +552,7 @@ async fn a_body_on_get_is_dropped_and_never_a_request() {
 
 #[actix::test]
 async fn interim_responses_pass() {
+    let _log = Log::start();
     let web = Web::start().await;
     let setup = relay(&[&web], |_| ()).await;
     let mut client = Client::connect(&setup).await;
@@ -565,6 +571,7 @@ async fn interim_responses_pass() {
 
 #[actix::test]
 async fn bad_responses_become_a_gateway_error() {
+    let _log = Log::start();
     let web = Web::start().await;
     let setup = relay(&[&web], |p| p.return_error = true).await;
     for path in ["/both", "/unasked"] {
@@ -579,6 +586,7 @@ async fn bad_responses_become_a_gateway_error() {
 
 #[actix::test]
 async fn a_stale_connection_is_replaced() {
+    let _log = Log::start();
     let web = Web::start().await;
     let setup = relay(&[&web], |_| ()).await;
     let mut client = Client::connect(&setup).await;
@@ -597,6 +605,7 @@ async fn a_stale_connection_is_replaced() {
 
 #[actix::test]
 async fn big_bodies_pass_whatever_the_speed_of_the_client() {
+    let _log = Log::start();
     let web = Web::start().await;
     let setup = relay(&[&web], |_| ()).await;
     let mut client = Client::connect(&setup).await;
@@ -686,6 +695,7 @@ async fn rules_change_heads_choose_tables_and_log_items() {
 
 #[actix::test]
 async fn websockets_become_a_tunnel() {
+    let _log = Log::start();
     let web = Web::start().await;
     let setup = relay(&[&web], |p| {
         p.http.websockets = true;
@@ -747,6 +757,7 @@ async fn a_slow_head_does_not_hold_its_place() {
 
 #[actix::test]
 async fn a_server_that_cannot_be_reached_is_an_error_page() {
+    let _log = Log::start();
     let web = Web::start().await;
     let mut gone = Web::start().await;
     // A port where nobody listens.

@@ -29,30 +29,36 @@ pub struct End {
 pub struct SessionActor {
     context: Rc<Context>,
     session: Rc<Session>,
-    client: Option<Stream>,
-    ended: Option<Ended>,
+    ended: Option<Box<Ended>>,
 }
 
 impl SessionActor {
     /// Begins a session with an accepted connection.
     pub fn begin(context: Rc<Context>, session: Rc<Session>, client: Stream) {
-        SessionActor {
-            context,
-            session,
-            client: Some(client),
-            ended: None,
-        }
-        .start();
+        SessionActor::create(|ctx| {
+            let actor = SessionActor {
+                context: Rc::clone(&context),
+                session: Rc::clone(&session),
+                ended: None,
+            };
+            context.sessions.insert(&session, ctx.address());
+            // Each kind is spawned by itself: the future of one must not be as large as that of the largest.
+            match session.relay.protocol.kind {
+                ProtocolKind::Http => actor.run(ctx, http::serve(context, session, client)),
+                _ => actor.run(ctx, tcp::serve(context, session, client)),
+            }
+            actor
+        });
     }
 
     fn run(&self, ctx: &mut actix::Context<Self>, work: impl Future<Output = Ended> + 'static) {
         let work = panics::catch(work).into_actor(self);
         ctx.spawn(work.map(|result, actor, ctx| {
             // The panic hook has logged where.
-            actor.ended = Some(result.unwrap_or_else(|_| {
+            actor.ended = Some(Box::new(result.unwrap_or_else(|_| {
                 actor.context.counters.panics.up();
                 Ended::failed(words::ABORTED)
-            }));
+            })));
             ctx.stop();
         }));
     }
@@ -61,26 +67,13 @@ impl SessionActor {
 impl Actor for SessionActor {
     type Context = actix::Context<Self>;
 
-    fn started(&mut self, ctx: &mut Self::Context) {
-        self.context.sessions.insert(&self.session, ctx.address());
-        let Some(client) = self.client.take() else {
-            return;
-        };
-        let (context, session) = (Rc::clone(&self.context), Rc::clone(&self.session));
-        // Each kind is spawned by itself: the future of one must not be as large as that of the largest.
-        match session.relay.protocol.kind {
-            ProtocolKind::Http => self.run(ctx, http::serve(context, session, client)),
-            _ => self.run(ctx, tcp::serve(context, session, client)),
-        }
-    }
-
     fn stopped(&mut self, _: &mut Self::Context) {
         let (context, session) = (&self.context, &self.session);
         context.sessions.remove(session);
         let ended = self
             .ended
             .take()
-            .unwrap_or_else(|| Ended::failed(words::ABORTED));
+            .map_or_else(|| Ended::failed(words::ABORTED), |ended| *ended);
         if ended.error {
             context.counters.failed.up();
         }
@@ -93,7 +86,7 @@ impl Handler<End> for SessionActor {
 
     fn handle(&mut self, end: End, ctx: &mut Self::Context) {
         self.session.done.set(true);
-        self.ended = Some(Ended::failed(end.reason));
+        self.ended = Some(Box::new(Ended::failed(end.reason)));
         ctx.stop();
     }
 }

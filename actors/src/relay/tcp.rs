@@ -10,7 +10,7 @@ use super::splice::Pipe;
 use super::stream::Stream;
 use conf::limits;
 use protocols::log::session as words;
-use std::future::poll_fn;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -18,76 +18,128 @@ use std::task::{Context as Task, Poll, ready};
 use tokio::io::AsyncWrite;
 
 /// Serves a session until it ends.
-pub async fn serve(context: Rc<Context>, session: Rc<Session>, client: Stream) -> Ended {
-    let choice = Choice::new(&session);
-    let connected = Box::pin(connect::connect(&context, &session, &client, choice)).await;
-    match connected {
-        Ok(server) => pump(context, session, client, server.stream, server.guard).await,
-        Err(error) => error.ended(),
+pub fn serve(context: Rc<Context>, session: Rc<Session>, client: Stream) -> Serve {
+    Serve::Connecting(Box::pin(async move {
+        let choice = Choice::new(&session);
+        let connected = connect::connect(&context, &session, &client, choice).await;
+        let server = connected.map_err(|error| error.ended())?;
+        Ok(pump(context, session, client, server.stream, server.guard))
+    }))
+}
+
+/// A session: written out, because an `async` function would keep room for both stages while idle.
+pub enum Serve {
+    /// Finding a server.
+    Connecting(Pin<Box<dyn Future<Output = Result<Pump, Ended>>>>),
+    /// Passing bytes.
+    Pumping(Pump),
+}
+
+impl Future for Serve {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Ended> {
+        loop {
+            match &mut *self {
+                Serve::Connecting(connecting) => match ready!(connecting.as_mut().poll(cx)) {
+                    Ok(pump) => *self = Serve::Pumping(pump),
+                    Err(ended) => return Poll::Ready(ended),
+                },
+                Serve::Pumping(pump) => return Pin::new(pump).poll(cx),
+            }
+        }
     }
 }
 
 /// Passes bytes in both directions until both have ended.
-pub async fn pump(
+pub fn pump(
     context: Rc<Context>,
     session: Rc<Session>,
-    mut client: Stream,
-    mut server: Stream,
+    client: Stream,
+    server: Stream,
     guard: Option<HostGuard>,
-) -> Ended {
-    let _guard = guard;
-    let mut up = Way::new(From::Client);
-    let mut down = Way::new(From::Server);
-    let result = poll_fn(|cx| {
-        let up = up.poll(cx, &context, &session, &mut client, &mut server)?;
-        let down = down.poll(cx, &context, &session, &mut server, &mut client)?;
-        match (up, down) {
-            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(io::Result::Ok(())),
-            _ => Poll::Pending,
-        }
-    })
-    .await;
-    match result {
-        Ok(()) if up.late || down.late => Ended::closed(words::LAST_WRITE),
-        Ok(()) => Ended::done(),
-        Err(_) => Ended::failed(words::ERROR),
+) -> Pump {
+    Pump {
+        context,
+        session,
+        client,
+        server,
+        up: Way::new(From::Client),
+        down: Way::new(From::Server),
+        _guard: guard,
     }
 }
 
-/// One direction.
+/// See [`pump`].
+#[derive(Debug)]
+pub struct Pump {
+    context: Rc<Context>,
+    session: Rc<Session>,
+    client: Stream,
+    server: Stream,
+    up: Way,
+    down: Way,
+    _guard: Option<HostGuard>,
+}
+
+impl Future for Pump {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Ended> {
+        let this = &mut *self;
+        let (client, server) = (&mut this.client, &mut this.server);
+        let up = this
+            .up
+            .poll(cx, &this.context, &this.session, client, server);
+        if let Poll::Ready(Err(_)) = up {
+            return Poll::Ready(Ended::failed(words::ERROR));
+        }
+        let down = this
+            .down
+            .poll(cx, &this.context, &this.session, server, client);
+        match (up, down) {
+            (_, Poll::Ready(Err(_))) => Poll::Ready(Ended::failed(words::ERROR)),
+            (Poll::Ready(_), Poll::Ready(_)) => Poll::Ready(Ended::done()),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// One direction. Small, because most sessions are idle most of the time.
 #[derive(Debug)]
 struct Way {
     from: From,
-    /// What the last write left over, and how much of it is written since.
-    rest: Vec<u8>,
-    written: usize,
-    pipe: Option<Pipe>,
+    /// What the last write left over.
+    rest: Option<Box<Rest>>,
+    pipe: Option<Box<Pipe>>,
     /// Full reads in a row.
     full: u8,
     /// Bytes spliced since the last pause.
-    spliced: usize,
+    spliced: u32,
     splicing: bool,
     /// The sender has ended.
     ended: bool,
     /// The receiver knows it.
     shut: bool,
-    /// Bytes still waited when the sender ended.
-    late: bool,
+}
+
+#[derive(Debug)]
+struct Rest {
+    bytes: Vec<u8>,
+    written: usize,
 }
 
 impl Way {
     fn new(from: From) -> Self {
         Way {
             from,
-            rest: Vec::new(),
-            written: 0,
+            rest: None,
             pipe: None,
             full: 0,
             spliced: 0,
             splicing: false,
             ended: false,
             shut: false,
-            late: false,
         }
     }
 
@@ -101,7 +153,7 @@ impl Way {
         sink: &mut Stream,
     ) -> Poll<io::Result<()>> {
         while !self.shut {
-            if !self.rest.is_empty() {
+            if self.rest.is_some() {
                 ready!(self.flush(cx, context, session, sink))?;
             } else if self.ended {
                 ready!(Pin::new(&mut *sink).poll_shutdown(cx)).or_else(gone)?;
@@ -137,8 +189,10 @@ impl Way {
             Poll::Pending => 0,
         };
         if wrote < count {
-            self.rest = bytes.get(wrote..).unwrap_or_default().to_vec();
-            self.written = 0;
+            self.rest = Some(Box::new(Rest {
+                bytes: bytes.get(wrote..).unwrap_or_default().to_vec(),
+                written: 0,
+            }));
         }
         self.full = if count == scratch.len() {
             self.full.saturating_add(1)
@@ -161,19 +215,22 @@ impl Way {
         session: &Session,
         sink: &mut Stream,
     ) -> Poll<io::Result<()>> {
-        let bytes = self.rest.get(self.written..).unwrap_or_default();
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(Ok(()));
+        };
+        let bytes = rest.bytes.get(rest.written..).unwrap_or_default();
         match sink.poll_write_some(cx, bytes) {
             Poll::Pending => {
                 session.blocked(self.from, true);
                 return Poll::Pending;
             }
             Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            Poll::Ready(wrote) => self.written += wrote?,
+            Poll::Ready(wrote) => rest.written += wrote?,
         }
         session.touch(self.from, context.clock.seconds());
-        if self.written >= self.rest.len() {
+        if rest.written >= rest.bytes.len() {
             // Memory is held only while bytes wait.
-            self.rest = Vec::new();
+            self.rest = None;
             session.blocked(self.from, false);
         }
         Poll::Ready(Ok(()))
@@ -192,7 +249,11 @@ impl Way {
             self.splicing = false;
             return Poll::Ready(Ok(()));
         };
-        let Some(pipe) = self.pipe.take().or_else(|| context.pipes.take()) else {
+        let Some(pipe) = self
+            .pipe
+            .take()
+            .or_else(|| context.pipes.take().map(Box::new))
+        else {
             self.splicing = false;
             return Poll::Ready(Ok(()));
         };
@@ -214,7 +275,7 @@ impl Way {
             Poll::Pending => {
                 // A pause: others may have the pipe.
                 self.pipe = None;
-                self.splicing = self.spliced >= limits::SPLICE_WORTH;
+                self.splicing = self.spliced as usize >= limits::SPLICE_WORTH;
                 self.spliced = 0;
                 if !self.splicing {
                     return Poll::Ready(Ok(()));
@@ -228,7 +289,7 @@ impl Way {
             }
             Poll::Ready(moved) => {
                 let moved = moved?;
-                self.spliced = self.spliced.saturating_add(moved);
+                self.spliced = self.spliced.saturating_add(moved as u32);
                 self.moved(context, session, moved);
                 Poll::Ready(Ok(()))
             }

@@ -4,6 +4,7 @@
 //! Pure: the only effects (reading files, resolving names) come in through [`Source`] and [`Resolver`].
 
 pub mod diagnostic;
+mod diff;
 mod grammar;
 pub mod keywords;
 pub mod lexer;
@@ -13,6 +14,7 @@ mod resolver;
 mod source;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diff::{Changes, Diff, diff, keep_ids};
 pub use model::Config;
 pub use resolver::Resolver;
 pub use source::{Source, Sources, Span};

@@ -76,7 +76,11 @@ impl Connection {
         let (frame, reply) = self.receive()?;
         match reply {
             Ok(reply) => Ok((frame, reply)),
-            Err(ControlError::Value { field, value, .. }) if field == "status" => {
+            Err(ControlError::Value {
+                field: "status",
+                value,
+                ..
+            }) => {
                 Err(CtlError::InvalidStatus(value))
             }
             Err(ControlError::Size { .. }) => Err(CtlError::Protocol),

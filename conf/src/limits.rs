@@ -199,3 +199,13 @@ pub const ROUTE_LABEL_MAX: usize = 31;
 pub const RTABLE_MAX: i64 = 255;
 /// Highest weight of a host.
 pub const WEIGHT_MAX: i64 = 256;
+/// Events waiting for one `relayctl monitor`; a reader that is further behind is cut off.
+pub const CONTROL_EVENTS_MAX: usize = 4096;
+/// How long a control client may take to read an answer before it is cut off.
+pub const CONTROL_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long `show sessions` waits for the relay processes; what came by then is shown.
+pub const SESSIONS_TIMEOUT: Duration = Duration::from_secs(3);
+/// Sessions in one answer to `show sessions`.
+pub const SESSIONS_SHOWN_MAX: usize = 100_000;
+/// How long `reload -w` waits for the verdict; resolving names may take long.
+pub const VERDICT_TIMEOUT: Duration = Duration::from_secs(300);

@@ -80,9 +80,7 @@ impl Connection {
                 field: "status",
                 value,
                 ..
-            }) => {
-                Err(CtlError::InvalidStatus(value))
-            }
+            }) => Err(CtlError::InvalidStatus(value)),
             Err(ControlError::Size { .. }) => Err(CtlError::Protocol),
             Err(_) => Err(CtlError::WrongMessage(place, frame.kind)),
         }

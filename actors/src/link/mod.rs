@@ -21,7 +21,8 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 /// A message that arrived, with its true sender.
-#[derive(Debug)]
+#[derive(Debug, actix::Message)]
+#[rtype(result = "()")]
 pub struct Incoming {
     /// Who sent it.
     pub from: Peer,

@@ -16,6 +16,7 @@ pub mod reply;
 pub mod request;
 pub mod rows;
 mod sockaddr;
+pub mod statistics;
 
 pub use imsg::{Decoder, Frame, FrameError};
 pub use reply::Reply;

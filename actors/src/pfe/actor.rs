@@ -1,0 +1,568 @@
+//! Pfe: what hosts do becomes what the packet filter does.
+//! Owns the state and the rounds of changes: every affected redirection decides, then the backend applies once.
+//! Must never wait for the parent's queue: what must arrive is sent by tasks of their own.
+//!
+//! In: the parent's and other roles' messages ([`Incoming`]), [`Decided`] from redirections, [`Applied`] from the
+//! backend, [`Ask`](super::requests::Ask) from control clients.
+//! Out: [`Decide`] to redirections, [`Apply`] to the backend, [`Events`] to control; over the link `Admin`, `Poll`,
+//! `Demote`, `Route`, `Reload`, `Stop`, `SetVerbose`, `SessionList`, `KillSession`, `NatResult`, `Snapshot`.
+//! On loss: the process ends and is restarted with host states and switches from the parent.
+
+use super::backend::{self, Applied, Apply, Backend, Lookup, Prepare};
+use super::control::{Close, Control, Events, Listen, Watchers};
+use super::effects::Effects;
+use super::pending::Pending;
+use super::redirect::{Configure, Decide, Decided, Redirect, Remove};
+use super::samples::samples;
+use super::state::State;
+use crate::link::{Admin, Incoming, Message, PARENT, Peer, Role, RunState, Sender, Slot, To};
+use crate::options::Options;
+use actix::fut::ready;
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture,
+    WrapFuture,
+};
+use backends::filter::{Ruleset, Service, ServiceStatistics};
+use conf::limits;
+use conf::model::{self, RedirectId, TableId};
+use protocols::balance::derive_key;
+use protocols::control::Reply;
+use protocols::control::extension::Event;
+use protocols::control::record::StatusRecord;
+use protocols::host::HostStatus;
+use protocols::log::table as words;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Seconds between two looks at the packet filter's counters.
+const COUNTERS_EVERY: u64 = 10;
+
+/// End: cleanly, or because the parent is gone.
+#[derive(Clone, Copy, Debug, actix::Message)]
+#[rtype(result = "()")]
+pub struct End {
+    /// Whether the packet filter shall stop redirecting.
+    pub release: bool,
+}
+
+struct Staged {
+    generation: u64,
+    config: Arc<conf::Config>,
+    run: Arc<RunState>,
+}
+
+/// The actor.
+pub struct Pfe {
+    pub(super) link: Sender,
+    options: Arc<Options>,
+    pub(super) state: State,
+    pub(super) backend: Addr<Backend>,
+    pub(super) control: Addr<Control>,
+    pub(super) watchers: Rc<Watchers>,
+    pub(super) pending: Pending,
+    effects: Effects,
+    socket: Option<OwnedFd>,
+    staged: Option<Staged>,
+    redirects: BTreeMap<RedirectId, (String, Addr<Redirect>)>,
+    services: BTreeMap<RedirectId, Service>,
+    /// Decisions that the round under way waits for.
+    deciding: usize,
+    /// Redirections that must decide in the next round.
+    next_round: BTreeSet<RedirectId>,
+    /// Sessions the packet filter had counted, by redirection name.
+    counted: BTreeMap<String, u64>,
+    seconds: u64,
+}
+
+impl Pfe {
+    /// Starts pfe with its backend and its control socket.
+    pub fn start_all(link: Sender, options: Arc<Options>) -> Addr<Pfe> {
+        Pfe::create(|ctx| {
+            let watchers = Rc::new(Watchers::default());
+            let pfe = ctx.address();
+            Pfe {
+                backend: Backend::new(Arc::clone(&options), link.clone(), pfe.clone()).start(),
+                control: Control::new(pfe, Rc::clone(&watchers)).start(),
+                link,
+                options,
+                state: State::default(),
+                watchers,
+                pending: Pending::default(),
+                effects: Effects::default(),
+                socket: None,
+                staged: None,
+                redirects: BTreeMap::new(),
+                services: BTreeMap::new(),
+                deciding: 0,
+                next_round: BTreeSet::new(),
+                counted: BTreeMap::new(),
+                seconds: 0,
+            }
+        })
+    }
+
+    /// Sends what must arrive. Waiting senders are served in the order they came, so nothing overtakes.
+    pub(super) fn tell(&self, to: To, message: Message) {
+        let link = self.link.clone();
+        actix::spawn(async move {
+            // The role ends when the parent is gone.
+            let _ = link.tell(to, message).await;
+        });
+    }
+
+    fn incoming(&mut self, incoming: Incoming, ctx: &mut Context<Self>) {
+        let from = incoming.from;
+        match incoming.message {
+            Message::Descriptors { slots } => {
+                let mut pairs = slots.into_iter().zip(incoming.descriptors);
+                if let Some((_, socket)) = pairs.find(|(slot, _)| *slot == Slot::Control) {
+                    self.socket = Some(socket);
+                }
+            }
+            Message::Stage {
+                generation,
+                config,
+                state,
+            } => self.stage(generation, config, state, ctx),
+            Message::Commit { generation } => self.commit(generation, ctx),
+            Message::Abort { generation } => {
+                self.staged.take_if(|s| s.generation == generation);
+                self.socket = None;
+            }
+            Message::HostStatus { hosts } => self.host_status(hosts),
+            Message::RoundEnd => self.event(|| (Some(Reply::Sync), Some(Event::Sync))),
+            Message::RelayStatistics { sessions } => self.relay_sessions(from, &sessions),
+            Message::ForwardingStatistics { sessions } => {
+                self.backend.do_send(backend::Count(sessions));
+            }
+            Message::Sessions {
+                request,
+                sessions,
+                last,
+            } => self.pending.sessions(from, request, sessions, last),
+            Message::NatLookup {
+                request,
+                client,
+                local,
+            } => self.nat_lookup(from, request, Lookup { client, local }, ctx),
+            Message::Restarted { peer } => self.pending.lost(peer),
+            Message::Verdict {
+                client,
+                generation,
+                errors,
+            } => self.pending.verdict(client, generation, errors),
+            _ => {}
+        }
+    }
+
+    fn stage(
+        &mut self,
+        generation: u64,
+        config: Arc<conf::Config>,
+        run: Arc<RunState>,
+        ctx: &mut Context<Self>,
+    ) {
+        let prepare = self.backend.send(Prepare(Arc::clone(&config)));
+        let answer = prepare.into_actor(self).map(move |result, pfe, _| {
+            let error = result.unwrap_or_else(|e| Err(e.to_string())).err();
+            if error.is_none() {
+                pfe.staged = Some(Staged {
+                    generation,
+                    config,
+                    run,
+                });
+            }
+            pfe.tell(PARENT, Message::Staged { generation, error });
+        });
+        ctx.wait(answer);
+    }
+
+    fn commit(&mut self, generation: u64, ctx: &mut Context<Self>) {
+        let Some(staged) = self.staged.take_if(|s| s.generation == generation) else {
+            return;
+        };
+        let first = self.state.generation == 0;
+        let before = std::mem::take(&mut self.state);
+        self.state = State::new(generation, staged.config, &staged.run, &before);
+        self.configure(ctx);
+        let all: Vec<RedirectId> = self.redirects.keys().copied().collect();
+        if all.is_empty() {
+            self.apply();
+        }
+        self.decide(all);
+        self.effects();
+        if let Some(socket) = self.socket.take() {
+            self.control.do_send(Listen(socket));
+        }
+        if first {
+            self.baseline(ctx);
+        }
+        self.event(|| (None, Some(Event::Reload { generation })));
+    }
+
+    /// One actor for each redirection of the configuration; one that was there keeps its actor.
+    fn configure(&mut self, ctx: &mut Context<Self>) {
+        let config = Arc::clone(&self.state.config);
+        let mut old = std::mem::take(&mut self.redirects);
+        for redirect in &config.redirects {
+            let parts = self.parts(redirect);
+            let known = old.remove(&redirect.id).filter(|(name, actor)| {
+                let same = *name == redirect.name;
+                if !same {
+                    actor.do_send(Remove);
+                }
+                same
+            });
+            let actor = match known {
+                Some((_, actor)) => {
+                    actor.do_send(parts);
+                    actor
+                }
+                None => Redirect::new(ctx.address(), parts).start(),
+            };
+            self.redirects
+                .insert(redirect.id, (redirect.name.clone(), actor));
+        }
+        for (_, actor) in old.values() {
+            actor.do_send(Remove);
+        }
+        let redirects = &self.redirects;
+        self.services.retain(|id, _| redirects.contains_key(id));
+        self.next_round.retain(|id| redirects.contains_key(id));
+    }
+
+    fn parts(&self, redirect: &model::Redirect) -> Configure {
+        let key = redirect
+            .key
+            .unwrap_or_else(|| derive_key(&self.state.seed, &redirect.name));
+        let backup = redirect.backup.and_then(|id| self.state.table(id));
+        Configure {
+            service: Service::new(&self.state.config, redirect, key),
+            backup_name: backup.map(|t| t.name.clone()).unwrap_or_default(),
+            description: redirect.clone(),
+        }
+    }
+
+    /// Asks redirections how they are served now; the packet filter changes once when all have answered.
+    pub(super) fn decide(&mut self, redirects: Vec<RedirectId>) {
+        self.next_round.extend(redirects);
+        if self.deciding > 0 {
+            return;
+        }
+        for id in std::mem::take(&mut self.next_round) {
+            let (Some(redirect), Some((_, actor))) =
+                (self.state.config.redirect(id), self.redirects.get(&id))
+            else {
+                continue;
+            };
+            actor.do_send(Decide {
+                disabled: self.state.redirect_off(id),
+                servers: self.state.servers(redirect),
+            });
+            self.deciding += 1;
+        }
+    }
+
+    fn decided(&mut self, decided: Decided) {
+        let id = decided.service.id;
+        let known = self.redirects.get(&id);
+        // After a reload the id may be another redirection's.
+        if known.is_some_and(|(name, _)| *name == decided.service.name) {
+            self.state.situations.insert(id, decided.situation);
+            self.services.insert(id, decided.service);
+        }
+        self.deciding = self.deciding.saturating_sub(1);
+        if self.deciding == 0 {
+            self.apply();
+            self.decide(Vec::new());
+        }
+    }
+
+    fn apply(&self) {
+        self.backend.do_send(Apply {
+            desired: Ruleset {
+                services: self.services.values().cloned().collect(),
+            },
+            log: self.state.config.globals.log.state_changes,
+        });
+    }
+
+    fn applied(&self, Applied(changes): Applied) {
+        for change in changes {
+            let id = change.redirect;
+            if let Some(installed) = change.rules {
+                self.event(|| {
+                    let reply = if installed {
+                        Reply::PushRuleset(id)
+                    } else {
+                        Reply::PullRuleset(id)
+                    };
+                    let name = change.name.clone();
+                    let event = Event::Ruleset {
+                        id,
+                        name,
+                        installed,
+                    };
+                    (Some(reply), Some(event))
+                });
+            }
+            self.event(|| {
+                let event = Event::TableChanged {
+                    id,
+                    name: change.name.clone(),
+                    added: change.added,
+                    deleted: change.deleted,
+                    changed: change.changed,
+                    killed: change.killed,
+                };
+                (Some(Reply::TableChanged(id)), Some(event))
+            });
+        }
+    }
+
+    fn host_status(&mut self, hosts: Vec<HostStatus>) {
+        let mut tables: BTreeSet<TableId> = BTreeSet::new();
+        let mut events = Vec::new();
+        for status in hosts {
+            let before = self.server_state(&status);
+            let (id, state) = (status.id, status.state);
+            let Some(changed) = self.state.update(status) else {
+                continue;
+            };
+            let Some((table, host)) = self.state.host(id) else {
+                continue;
+            };
+            if changed {
+                tracing::debug!("{}", words::dispatch(state, id, &host.name));
+            }
+            let now = self.state.status(id);
+            if self.server_state(&now) != before {
+                tables.insert(table.id);
+            }
+            if self.watchers.any() {
+                events.push(status_event(&now, table, host));
+            }
+        }
+        if !events.is_empty() {
+            self.control.do_send(Events(events));
+        }
+        self.changed(&tables);
+    }
+
+    fn server_state(&self, status: &HostStatus) -> Option<backends::filter::ServerState> {
+        let (table, host) = self.state.host(status.id)?;
+        Some(self.state.server_state(table, host))
+    }
+
+    /// Follows up a change of hosts in `tables`.
+    fn changed(&mut self, tables: &BTreeSet<TableId>) {
+        if tables.is_empty() {
+            return;
+        }
+        let redirects = self.state.redirects_of(tables);
+        self.decide(redirects);
+        self.effects();
+    }
+
+    fn effects(&mut self) {
+        for message in self.effects.changes(&self.state) {
+            self.tell(PARENT, message);
+        }
+    }
+
+    /// Makes administrative changes, and tells everyone who must know.
+    pub(super) fn admin(&mut self, changes: &[Admin]) {
+        let mut tables = BTreeSet::new();
+        let mut redirects = Vec::new();
+        for change in changes {
+            if !self.state.admin(*change) {
+                continue;
+            }
+            match *change {
+                Admin::Host { id, disabled } => {
+                    tracing::debug!("{}", words::host_switched(id, disabled));
+                    tables.extend(self.state.host(id).map(|(t, _)| t.id));
+                }
+                Admin::Table { id, disabled } => {
+                    tracing::debug!("{}", words::table_switched(id, disabled));
+                    tables.insert(id);
+                }
+                Admin::Drain { id, .. } => {
+                    tables.extend(self.state.host(id).map(|(t, _)| t.id));
+                }
+                Admin::Redirect { id, .. } => redirects.push(id),
+                Admin::Relay { .. } => {}
+            }
+            for role in [Role::Hce, Role::Relay] {
+                self.tell(To::All(role), Message::Admin { change: *change });
+            }
+        }
+        redirects.extend(self.state.redirects_of(&tables));
+        self.decide(redirects);
+        self.effects();
+    }
+
+    fn relay_sessions(&mut self, from: Peer, sessions: &[(model::RelayId, u64)]) {
+        for (id, new) in sessions {
+            if let Some(relay) = self.state.config.relay(*id) {
+                let key = (relay.name.clone(), from.instance);
+                self.state.relay_sessions.entry(key).or_default().add(*new);
+            }
+        }
+    }
+
+    fn nat_lookup(&self, from: Peer, request: u64, lookup: Lookup, ctx: &mut Context<Self>) {
+        let answer = self.backend.send(lookup).into_actor(self);
+        ctx.spawn(answer.map(move |result, pfe, _| {
+            let result = Message::NatResult {
+                request,
+                destination: result.ok().flatten(),
+            };
+            pfe.tell(To::One(from), result);
+        }));
+    }
+
+    /// Sends an event to monitors, if there are any.
+    pub(super) fn event(&self, make: impl FnOnce() -> (Option<Reply>, Option<Event>)) {
+        if self.watchers.any() {
+            self.control.do_send(Events(vec![make()]));
+        }
+    }
+
+    /// What the packet filter had counted before this process was started is no news.
+    fn baseline(&self, ctx: &mut Context<Self>) {
+        let answer = self.backend.send(backend::Statistics).into_actor(self);
+        ctx.spawn(answer.map(|result, pfe, _| {
+            for service in result.unwrap_or_default() {
+                let Some(redirect) = pfe.state.config.redirect(service.id) else {
+                    continue;
+                };
+                let name = redirect.name.clone();
+                let counter = pfe.state.redirect_sessions.entry(name.clone());
+                counter.or_default().start_from(service.sessions);
+                pfe.counted.insert(name, service.sessions);
+            }
+        }));
+    }
+
+    /// Takes over the packet filter's counters.
+    pub(super) fn counted(&mut self, services: Vec<ServiceStatistics>) {
+        for service in services {
+            let Some(redirect) = self.state.config.redirect(service.id) else {
+                continue;
+            };
+            let before = self.counted.insert(redirect.name.clone(), service.sessions);
+            let before = before.unwrap_or(0);
+            // A counter that went back was started anew.
+            let new = service
+                .sessions
+                .checked_sub(before)
+                .unwrap_or(service.sessions);
+            let counter = self.state.redirect_sessions.entry(redirect.name.clone());
+            counter.or_default().add(new);
+        }
+    }
+
+    fn second(&mut self, ctx: &mut Context<Self>) {
+        self.seconds += 1;
+        self.backend.do_send(backend::Tick);
+        if !self.redirects.is_empty() && self.seconds.is_multiple_of(COUNTERS_EVERY) {
+            let answer = self.backend.send(backend::Statistics).into_actor(self);
+            ctx.spawn(answer.map(|result, pfe, _| pfe.counted(result.unwrap_or_default())));
+        }
+        let interval = limits::STATISTICS_INTERVAL.as_secs();
+        if self.seconds.is_multiple_of(interval) {
+            let redirects = self.state.redirect_sessions.values_mut();
+            for counter in redirects.chain(self.state.relay_sessions.values_mut()) {
+                counter.interval_ended(interval);
+            }
+        }
+        if self.options.metrics.is_some() {
+            let samples = samples(&self.state);
+            // The next second brings all values again.
+            let _ = self
+                .link
+                .try_send(To::All(Role::Status), Message::Snapshot { samples });
+        }
+    }
+}
+
+fn status_event(
+    status: &HostStatus,
+    table: &model::Table,
+    host: &model::Host,
+) -> (Option<Reply>, Option<Event>) {
+    let record = StatusRecord {
+        id: status.id.0,
+        up: status.state.number(),
+        retries: i32::try_from(status.retries).unwrap_or(i32::MAX),
+        checks: status.checks,
+        reason: status.reason.number(),
+    };
+    let event = Event::HostStatus {
+        id: status.id.0,
+        name: host.name.clone(),
+        table: table.name.clone(),
+        state: status.state.to_string(),
+        reason: status.reason.text().to_owned(),
+        latency_ms: status.latency_ms,
+    };
+    (Some(Reply::HostStatus(record)), Some(event))
+}
+
+impl Actor for Pfe {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(limits::LINK_QUEUE);
+        ctx.run_interval(Duration::from_secs(1), Pfe::second);
+    }
+}
+
+impl Handler<Incoming> for Pfe {
+    type Result = ();
+
+    fn handle(&mut self, incoming: Incoming, ctx: &mut Context<Self>) {
+        self.incoming(incoming, ctx);
+    }
+}
+
+impl Handler<Decided> for Pfe {
+    type Result = ();
+
+    fn handle(&mut self, decided: Decided, _: &mut Context<Self>) {
+        self.decided(decided);
+    }
+}
+
+impl Handler<Applied> for Pfe {
+    type Result = ();
+
+    fn handle(&mut self, applied: Applied, _: &mut Context<Self>) {
+        self.applied(applied);
+    }
+}
+
+impl Handler<End> for Pfe {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, end: End, _: &mut Context<Self>) -> Self::Result {
+        let (backend, control) = (self.backend.clone(), self.control.clone());
+        let ending = async move {
+            if end.release {
+                let _ = backend.send(backend::Release).await;
+            }
+            let _ = control.send(Close).await;
+        };
+        Box::pin(ending.into_actor(self).then(|(), pfe, ctx| {
+            for (_, actor) in pfe.redirects.values() {
+                actor.do_send(Remove);
+            }
+            ctx.stop();
+            ready(())
+        }))
+    }
+}

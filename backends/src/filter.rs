@@ -241,6 +241,13 @@ pub enum FilterError {
     },
 }
 
+/// Choices of the operator that concern every service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// End the TCP connections of a host that goes down, too; UDP is always ended.
+    pub kill_tcp: bool,
+}
+
 /// A packet filter. All calls are short (one transaction) and never partly applied.
 pub trait PacketFilter {
     /// Name in options and messages.
@@ -248,6 +255,16 @@ pub trait PacketFilter {
 
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// Choices that hold from the next call on.
+    fn configure(&mut self, settings: Settings) {
+        let _ = settings;
+    }
+
+    /// A descriptor that becomes readable when somebody else changed our rules: call [`PacketFilter::tick`] at once.
+    fn watch(&self) -> Option<std::os::fd::RawFd> {
+        None
+    }
 
     /// Takes over what an earlier process left in the kernel without touching flows, or makes a fresh start.
     ///

@@ -9,111 +9,17 @@
 
 mod network;
 
-use backends::filter::{PacketFilter, Ruleset, Server as Host, ServerState, Service};
+use backends::filter::{PacketFilter, ServerState};
 use backends::nftables::kernel::Nftables;
-use conf::model::{Address, Forward, HashKey, HostId, Mode, RedirectId, TableId, VirtualAddress};
-use network::{Network, Server, VIRTUAL, alive, ask, names, open, tally};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use conf::model::{Mode, TableId};
+use network::services::{
+    PORT, backend, from_client, listener, rules, service, set_state, spread, start_servers,
+    successor, virtuals,
+};
+use network::{Network, alive, ask, open, tally};
+use std::net::UdpSocket;
 use std::thread;
 use std::time::Duration;
-
-const PORT: u16 = 80;
-const SERVER_PORT: u16 = 8080;
-
-fn listener(address: &str, ip_protocol: u8, port: u16) -> VirtualAddress {
-    VirtualAddress {
-        address: Address::from(address.parse::<IpAddr>().unwrap()),
-        ip_protocol,
-        port,
-        port_end: port,
-        interface: None,
-        log: false,
-    }
-}
-
-/// TCP and UDP on both virtual addresses, `hosts` servers of both families in the main table, none in the backup.
-fn service(name: &str, hosts: usize) -> Service {
-    let host = |(n, v6): (usize, bool)| Host {
-        id: HostId(u32::try_from(n).unwrap() + 1 + if v6 { 100 } else { 0 }),
-        table: TableId(1),
-        name: Network::address(n, v6).to_string(),
-        address: Address::from(Network::address(n, v6)),
-        port: SERVER_PORT,
-        weight: 1,
-        max_connections: None,
-        state: ServerState::Up,
-    };
-    let both = [false, true];
-    Service {
-        id: RedirectId(1),
-        name: name.to_owned(),
-        active: true,
-        listeners: VIRTUAL
-            .into_iter()
-            .flat_map(|a| [listener(a, 6, PORT), listener(a, 17, PORT)])
-            .collect(),
-        table: TableId(1),
-        table_name: format!("{name}:{SERVER_PORT}"),
-        servers: both
-            .into_iter()
-            .flat_map(|v6| (0..hosts).map(move |n| (n, v6)))
-            .map(host)
-            .collect(),
-        keep_port: false,
-        port: SERVER_PORT,
-        mode: Mode::RoundRobin,
-        key: HashKey(*b"0123456789abcdef"),
-        forward: Forward::Translate,
-        sticky: false,
-        tag: None,
-        session_timeout: Duration::from_secs(600),
-        masquerade: false,
-    }
-}
-
-fn rules(services: &[&Service]) -> Ruleset {
-    Ruleset {
-        services: services.iter().map(|s| (*s).clone()).collect(),
-    }
-}
-
-fn set_state(service: &mut Service, host: usize, state: ServerState) {
-    for server in &mut service.servers {
-        if server.id.0 % 100 == u32::try_from(host).unwrap() + 1 {
-            server.state = state;
-        }
-    }
-}
-
-fn virtuals(port: u16) -> [SocketAddr; 2] {
-    VIRTUAL.map(|a| SocketAddr::new(a.parse().unwrap(), port))
-}
-
-/// Starts one server in each server namespace, called s0, s1 …
-fn start_servers(network: &Network) -> Vec<Server> {
-    let all = network.servers.iter().enumerate();
-    all.map(|(n, ns)| Server::start(ns, SERVER_PORT, &format!("s{n}")))
-        .collect()
-}
-
-/// The backend in the balancer's namespace; the calling thread stays there.
-fn backend(network: &Network) -> Nftables {
-    network.balancer.enter();
-    let mut filter = Nftables::open("relayd").unwrap();
-    filter.adopt().unwrap();
-    filter
-}
-
-fn from_client<T: Send + 'static>(
-    network: &Network,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    network.client.run(work).join().unwrap()
-}
-
-fn spread(network: &Network, to: SocketAddr, count: usize) -> Vec<String> {
-    from_client(network, move || names(to, count))
-}
 
 #[test]
 fn connections_spread_and_a_removed_server_gets_nothing() {
@@ -269,8 +175,7 @@ fn a_killed_process_is_succeeded_without_a_lost_connection() {
     for to in virtuals(PORT) {
         assert_eq!(tally(&spread(&network, to, 30)).len(), 3, "{to}");
     }
-    let mut filter = Nftables::open("relayd").unwrap();
-    filter.adopt().unwrap();
+    let mut filter = successor();
     set_state(&mut www, 0, ServerState::Down);
     filter.apply(&rules(&[&www])).unwrap();
     for to in virtuals(PORT) {
@@ -399,8 +304,7 @@ fn release_keeps_connections_and_purge_ends_with_nothing() {
     for (stream, name) in &mut held {
         assert!(alive(stream), "connection to {name} was disturbed");
     }
-    let mut filter = Nftables::open("relayd").unwrap();
-    filter.adopt().unwrap();
+    let mut filter = successor();
     filter.apply(&rules(&[&www])).unwrap();
     for to in virtuals(PORT) {
         assert_eq!(

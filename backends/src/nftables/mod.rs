@@ -7,6 +7,7 @@
 
 #[cfg(all(target_os = "linux", feature = "nftables"))]
 pub mod kernel;
+pub mod labels;
 pub mod layout;
 pub mod model;
 pub mod numbers;
@@ -15,6 +16,7 @@ pub mod slots;
 pub mod text;
 
 use crate::filter::{Ruleset, Service};
+use labels::Labels;
 use model::{Family, Fragment};
 use numbers::Numbers;
 use service::Context;
@@ -28,18 +30,25 @@ pub fn base<'a>(services: impl Iterator<Item = &'a Service>) -> Fragment {
 
 /// The rules of `desired` as `nft list` prints them, for a table that does not exist yet.
 pub fn preview(table: &str, desired: &Ruleset) -> String {
-    preview_with(table, desired, &mut Numbers::default())
+    preview_with(table, desired, &mut Numbers::default(), &mut Labels::read())
 }
 
-fn preview_with(table: &str, desired: &Ruleset, numbers: &mut Numbers) -> String {
+fn preview_with(
+    table: &str,
+    desired: &Ruleset,
+    numbers: &mut Numbers,
+    labels: &mut Labels,
+) -> String {
     let base = base(desired.services.iter());
     let fragments: Vec<Fragment> = desired
         .services
         .iter()
         .filter_map(|s| {
             let numbered = numbers.assign(s).ok()?.clone();
+            let tag = s.tag.as_ref();
             let context = Context {
                 numbered,
+                label: tag.and_then(|tag| labels.bit(&s.name, &tag.name).ok()),
                 ..Context::default()
             };
             Some(service::fragment(s, &context))

@@ -170,8 +170,6 @@ pub struct Element {
     pub data: Data,
     /// Comment, at most 127 bytes.
     pub comment: Option<String>,
-    /// Limit of connections (elements of the set `cap`).
-    pub limit: Option<u32>,
 }
 
 /// Key of an element in its set.
@@ -409,7 +407,6 @@ impl Fragment {
         entry.or_insert(Element {
             data,
             comment: None,
-            limit: None,
         })
     }
 }

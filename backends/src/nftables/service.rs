@@ -27,8 +27,8 @@ pub struct Context {
     pub label: Option<u8>,
     /// Slot lists of `least-states` by family; without, hosts take turns.
     pub picks: BTreeMap<Ip, Vec<u32>>,
-    /// Connections a limited host may still get, where known better than its limit.
-    pub remaining: BTreeMap<u32, u32>,
+    /// Limits by mark, and what is left of them where that is known better.
+    pub remaining: BTreeMap<u32, (u32, u32)>,
 }
 
 /// The name of a redirect as part of chain names; what nft(8) would not read as a name is replaced, and the number
@@ -178,12 +178,7 @@ impl Builder<'_> {
             let mark = self.mark(server);
             let map = live_map(Ip::from(server.address.ip), !service.keep_port);
             let key: Key = vec![Value::Mark(mark)];
-            self.fragment.element(map, key.clone(), Data::Values(data));
-            if let Some(limit) = server.max_connections {
-                let remaining = self.context.remaining.get(&mark).copied();
-                self.fragment.element("cap", key, Data::Nothing).limit =
-                    Some(remaining.unwrap_or(limit));
-            }
+            self.fragment.element(map, key, Data::Values(data));
         }
         if service.masquerade {
             let key = vec![Value::Mark(self.context.numbered.redirect)];
@@ -303,7 +298,7 @@ impl Builder<'_> {
             .service
             .usable()
             .filter(|s| Ip::from(s.address.ip) == ip)
-            .map(|s| (self.mark(s), s.max_connections))
+            .map(|s| (self.mark(s), limit(s, self.mark(s), self.context)))
             .collect();
         let set = "cap";
         if hosts.iter().all(|(_, limit)| limit.is_none()) {
@@ -334,6 +329,24 @@ impl Builder<'_> {
         self.chain(&prefix, overflow);
         rules
     }
+}
+
+/// Connections a host may get: what is left of its limit, where that is known better.
+fn limit(server: &Server, mark: u32, context: &Context) -> Option<u32> {
+    let limit = server.max_connections?;
+    match context.remaining.get(&mark) {
+        Some((of, left)) if *of == limit => Some(*left),
+        _ => Some(limit),
+    }
+}
+
+/// Limits by mark that the rules of a service contain.
+pub fn limits(service: &Service, context: &Context) -> BTreeMap<u32, u32> {
+    let of = |server: &Server| {
+        let mark = context.numbered.mark(server, service.keep_port);
+        Some((mark, limit(server, mark, context)?))
+    };
+    service.usable().filter_map(of).collect()
 }
 
 /// The elements that stand for a listener.

@@ -117,9 +117,6 @@ fn duration(seconds: u32) -> String {
 
 fn element(set: &Set, key: &Key, element: &Element) -> String {
     let mut text = values(key);
-    if let Some(limit) = element.limit {
-        let _ = write!(text, " ct count over {limit}");
-    }
     if set.counter {
         text.push_str(" counter packets 0 bytes 0");
     }

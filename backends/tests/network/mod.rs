@@ -3,6 +3,8 @@
 //! Must never touch the namespace the test runs in.
 #![allow(dead_code)]
 
+pub mod services;
+
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -163,11 +165,29 @@ impl Network {
         let servers = (0..servers)
             .map(|n| server_namespace(&balancer, n))
             .collect();
-        Network {
+        let network = Network {
             client,
             balancer,
             servers,
-        }
+        };
+        network.warm_up();
+        network
+    }
+
+    /// Waits until everybody finds everybody: a first datagram is not repeated.
+    fn warm_up(&self) {
+        let count = self.servers.len();
+        let all = (0..count).flat_map(|n| [false, true].map(|v6| Network::address(n, v6)));
+        let all: Vec<SocketAddr> = all.map(|ip| SocketAddr::new(ip, 1)).collect();
+        let refused = |to: &SocketAddr| {
+            TcpStream::connect_timeout(to, Duration::from_millis(300))
+                .is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
+        };
+        let work = move || {
+            all.iter()
+                .for_each(|to| until("servers are reachable", || refused(to)))
+        };
+        self.client.run(work).join().unwrap();
     }
 
     /// Address of server `n`.

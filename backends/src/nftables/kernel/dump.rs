@@ -213,3 +213,35 @@ pub fn counters_of(
     }
     Ok(found)
 }
+
+/// Packets of one named counter; `None` if there is none of this name.
+///
+/// # Errors
+/// The kernel could not be asked.
+pub fn packets(
+    netlink: &mut Netlink,
+    family: Family,
+    table: &str,
+    counter: &str,
+) -> io::Result<Option<u64>> {
+    let message = raw::ObjectMessage {
+        family: protocol(family),
+        table: text(table),
+        name: text(counter),
+        object: raw::COUNTER,
+        timeout: None,
+        user_data: Vec::new(),
+        kind: libc::NFT_MSG_GETOBJ as u16,
+    };
+    let flags = libc::NLM_F_REQUEST as u16;
+    let request = raw::single(&message, flags, netlink.next_sequence());
+    let mut found = None;
+    let answer = netlink.request(&request, |message| {
+        found = raw::object(message).map(|(_, _, packets)| packets);
+    });
+    match answer {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+        Ok(()) => Ok(found),
+    }
+}

@@ -221,7 +221,7 @@ fn label(bit: u8) -> Vec<u8> {
 }
 
 /// Limit of connections as the state of an element.
-pub fn connections(limit: u32) -> Expr {
+fn connections(limit: u32) -> Expr {
     Expr::new(c"connlimit")
         .u32(sys::NFTNL_EXPR_CONNLIMIT_COUNT, limit)
         .u32(sys::NFTNL_EXPR_CONNLIMIT_FLAGS, OVER)
@@ -598,9 +598,8 @@ pub fn element(
     element: &Element,
     counted: Option<(u64, u64)>,
 ) -> ElementMessage {
-    let expression = match (element.limit, set.counter, counted) {
-        (Some(limit), _, _) => Some(connections(limit)),
-        (None, true, Some((packets, bytes))) => Some(
+    let expression = match (set.counter, counted) {
+        (true, Some((packets, bytes))) => Some(
             Expr::new(c"counter")
                 .with(sys::NFTNL_EXPR_CTR_PACKETS, Attribute::U64(packets))
                 .with(sys::NFTNL_EXPR_CTR_BYTES, Attribute::U64(bytes)),

@@ -2,28 +2,34 @@
 //! Owns the netlink sockets and the picture of what the kernel holds.
 //! Must never delete the table while connections use it, except when told to purge.
 
+mod conntrack;
 mod dump;
 mod encode;
 mod errors;
+mod monitor;
 mod raw;
 mod socket;
+mod states;
 mod transaction;
 
+use super::labels::Labels;
 use super::layout;
 use super::model::{Element, Family, Fragment, Key, Object, Set, Value};
 use super::numbers::Numbers;
 use super::service::{self, Context};
 use crate::filter::{
-    Capabilities, FilterError, PacketFilter, Ruleset, Service, ServiceStatistics, TableChange,
-    collisions, diff, support,
+    Capabilities, FilterError, PacketFilter, Ruleset, Service, ServiceStatistics, Settings,
+    TableChange, collisions, diff, support,
 };
 use conf::model::{HostId, RedirectId};
 use dump::Counters;
+use monitor::Monitor;
 use nftnl::nftnl_sys::libc;
 use socket::Netlink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use transaction::Transaction;
 
 /// `NFT_TABLE_F_OWNER`: nobody else may change the table, and `flush ruleset` passes it by.
@@ -32,6 +38,8 @@ const OWNER: u32 = 2;
 const PERSIST: u32 = 4;
 /// Sets that count sessions by host.
 const LIVE: [&str; 4] = ["live4", "live6", "keep4", "keep6"];
+/// Set of connections by limited host.
+const CAP: &str = "cap";
 /// Sets that a resynchronisation leaves alone: numbers and what the packet path learned.
 const KEPT: [&str; 3] = ["ids", "sticky4", "sticky6"];
 
@@ -51,6 +59,16 @@ pub fn probe() -> Result<(), FilterError> {
 struct Installed {
     fragment: Fragment,
     rotation: usize,
+    /// Pick lists of `least-states`.
+    picks: BTreeMap<super::model::Ip, Vec<u32>>,
+    /// Limits, and what limited hosts may still get once there was an overflow.
+    remaining: BTreeMap<u32, (u32, u32)>,
+    /// Sessions at the last tick.
+    sessions: u64,
+    /// Overflows at the last tick.
+    overflows: u64,
+    /// Limits in its rules, by mark.
+    limits: BTreeMap<u32, u32>,
 }
 
 /// The backend.
@@ -68,6 +86,12 @@ pub struct Nftables {
     resync: bool,
     /// Counters of hosts that have no element now.
     counted: Counters,
+    settings: Settings,
+    /// Sees foreign changes where the table cannot be owned.
+    monitor: Option<Monitor>,
+    labels: Labels,
+    /// Lines for the log, delivered by the next tick.
+    notices: Vec<String>,
 }
 
 impl Nftables {
@@ -89,6 +113,10 @@ impl Nftables {
             installed: BTreeMap::new(),
             resync: true,
             counted: Counters::new(),
+            settings: Settings::default(),
+            monitor: None,
+            labels: Labels::read(),
+            notices: Vec::new(),
         })
     }
 
@@ -128,6 +156,7 @@ impl Nftables {
             {
                 declare(self, 0).map_err(|(r, n)| errors::transaction(&self.table, &n, r))?;
                 self.flags = Some(0);
+                self.monitor = Monitor::open(&self.table, &self.netlink).ok();
             }
             Err((refusal, names)) => {
                 return Err(errors::transaction(&self.table, &names, refusal));
@@ -163,10 +192,37 @@ impl Nftables {
     }
 
     fn context(&mut self, service: &Service, rotation: usize) -> Result<Context, FilterError> {
+        let label = match &service.tag {
+            Some(tag) => Some(self.labels.bit(&service.name, &tag.name)?),
+            None => None,
+        };
+        let installed = self.installed.get(&service.name);
         Ok(Context {
             numbered: self.numbers.assign(service)?.clone(),
             rotation,
-            ..Context::default()
+            label,
+            picks: installed.map(|i| i.picks.clone()).unwrap_or_default(),
+            remaining: installed.map(|i| i.remaining.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// The part of one service as it shall be now.
+    fn build(&mut self, service: &Service) -> Result<Installed, FilterError> {
+        // A rule that is written anew starts at its first slot: the next list begins with another host.
+        let rotation = self
+            .installed
+            .get(&service.name)
+            .map_or(0, |installed| installed.rotation + 1);
+        let context = self.context(service, rotation)?;
+        let known = self.installed.get(&service.name);
+        Ok(Installed {
+            fragment: service::fragment(service, &context),
+            limits: service::limits(service, &context),
+            rotation,
+            picks: context.picks,
+            remaining: context.remaining,
+            sessions: known.map_or(0, |i| i.sessions),
+            overflows: known.map_or(0, |i| i.overflows),
         })
     }
 
@@ -185,15 +241,9 @@ impl Nftables {
             if same && !self.resync {
                 continue;
             }
-            // A rule that is written anew starts at its first slot: the next list begins with another host.
-            let rotation = match self.installed.get(&service.name) {
-                Some(installed) => installed.rotation + 1,
-                None => 0,
-            };
-            match self.context(service, rotation) {
-                Ok(context) => {
-                    let fragment = service::fragment(service, &context);
-                    changed.insert(service.name.clone(), Installed { fragment, rotation });
+            match self.build(service) {
+                Ok(installed) => {
+                    changed.insert(service.name.clone(), installed);
                 }
                 Err(error) => result = Err(error),
             }
@@ -237,6 +287,7 @@ impl Nftables {
                 transaction.delete_elements(set, keys.iter());
             }
         }
+        self.forget_connections(&mut transaction, change)?;
         for (name, chain) in &change.chains {
             if !change.new_chains.contains(name) {
                 transaction.flush_rules(Some(name));
@@ -257,6 +308,41 @@ impl Nftables {
             return Ok(());
         }
         self.transact(transaction)
+    }
+
+    /// The kernel's lists of connections of hosts whose limit changes: the next connection makes a new one.
+    fn forget_connections(
+        &mut self,
+        transaction: &mut Transaction,
+        change: &Change,
+    ) -> Result<(), FilterError> {
+        let Some(set) = self.sets.iter().find(|s| s.name == CAP) else {
+            return Ok(());
+        };
+        let keys = change.capped.iter().map(|mark| vec![Value::Mark(*mark)]);
+        let keys: Vec<Key> = keys.collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        if self.flags == Some(OWNER | PERSIST) {
+            transaction.destroy_elements(set, keys.iter());
+            return Ok(());
+        }
+        // An older kernel wants to be told of elements that exist only.
+        let present = dump::elements(&mut self.netlink, Family::Inet, &self.table, CAP);
+        let present = self.asked(present)?;
+        let there = |key: &&Key| {
+            let bytes = match key.first() {
+                Some(Value::Mark(mark)) => mark.to_ne_bytes(),
+                _ => return false,
+            };
+            present.iter().any(|e| e.key == bytes)
+        };
+        let set = self.sets.iter().find(|s| s.name == CAP);
+        if let Some(set) = set {
+            transaction.delete_elements(set, keys.iter().filter(there));
+        }
+        Ok(())
     }
 
     fn add_elements(
@@ -345,6 +431,8 @@ impl Nftables {
             for (name, new) in &changed {
                 let old = self.installed.get(name);
                 change.compare(old.map_or(&nothing, |i| &i.fragment), &new.fragment);
+                let no_limits = BTreeMap::new();
+                change.compare_limits(old.map_or(&no_limits, |i| &i.limits), &new.limits);
             }
             for name in &gone {
                 if let Some(old) = self.installed.get(name) {
@@ -374,6 +462,8 @@ struct Change {
     gone_chains: BTreeSet<String>,
     added: BTreeMap<&'static str, BTreeMap<Key, Element>>,
     deleted: BTreeMap<&'static str, BTreeSet<Key>>,
+    /// Hosts whose limit changes.
+    capped: BTreeSet<u32>,
 }
 
 impl Change {
@@ -434,6 +524,13 @@ impl Change {
         }
     }
 
+    fn compare_limits(&mut self, old: &BTreeMap<u32, u32>, new: &BTreeMap<u32, u32>) {
+        let differs = old
+            .iter()
+            .filter(|(mark, limit)| new.get(*mark) != Some(limit));
+        self.capped.extend(differs.map(|(mark, _)| *mark));
+    }
+
     /// What one redirect loses and another gains is not gone.
     fn settle(&mut self) {
         let Change {
@@ -485,7 +582,7 @@ impl PacketFilter for Nftables {
         if self.flags.is_none() {
             self.adopt()?;
         }
-        let changes = diff::changes(&self.current, desired);
+        let mut changes = diff::changes(&self.current, desired);
         if let Err(error) = self.install(desired) {
             if self.resync {
                 return Err(error);
@@ -495,7 +592,8 @@ impl PacketFilter for Nftables {
             self.own()?;
             self.install(desired)?;
         }
-        self.current = desired.clone();
+        let before = std::mem::replace(&mut self.current, desired.clone());
+        self.end_lost(&before, &mut changes);
         Ok(changes)
     }
 
@@ -529,17 +627,33 @@ impl PacketFilter for Nftables {
         Ok(all)
     }
 
-    fn kill(&mut self, _service: RedirectId, _host: Option<HostId>) -> Result<u32, FilterError> {
-        Ok(0)
+    fn configure(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
+    fn watch(&self) -> Option<RawFd> {
+        self.monitor.as_ref().map(Monitor::descriptor)
+    }
+
+    fn tick(&mut self) -> Result<Vec<String>, FilterError> {
+        self.restore()?;
+        self.balance_states()?;
+        self.balance_limits()?;
+        Ok(std::mem::take(&mut self.notices))
+    }
+
+    fn kill(&mut self, service: RedirectId, host: Option<HostId>) -> Result<u32, FilterError> {
+        self.kill_states(service, host)
     }
 
     fn nat_lookup(
         &mut self,
-        _ip_protocol: u8,
-        _client: SocketAddr,
-        _local: SocketAddr,
+        ip_protocol: u8,
+        client: SocketAddr,
+        local: SocketAddr,
     ) -> Result<Option<SocketAddr>, FilterError> {
-        Ok(None)
+        let found = conntrack::original_destination(&mut self.netlink, ip_protocol, client, local);
+        self.asked(found)
     }
 
     fn release(&mut self) -> Result<(), FilterError> {
@@ -560,10 +674,14 @@ impl PacketFilter for Nftables {
         if self.flags.is_none() {
             self.own()?;
         }
+        for service in self.current.services.clone() {
+            self.kill_states(service.id, None)?;
+        }
         let mut transaction = self.transaction();
         transaction.delete_table();
         self.transact(transaction)?;
         self.flags = None;
+        self.monitor = None;
         self.resync = true;
         self.numbers = Numbers::default();
         self.counted.clear();
@@ -573,6 +691,11 @@ impl PacketFilter for Nftables {
     }
 
     fn preview(&self, desired: &Ruleset) -> String {
-        super::preview_with(&self.table, desired, &mut self.numbers.clone())
+        super::preview_with(
+            &self.table,
+            desired,
+            &mut self.numbers.clone(),
+            &mut self.labels.clone(),
+        )
     }
 }

@@ -4,6 +4,7 @@
 
 use mnl::mnl_sys::libc;
 use mnl::{Bus, Socket};
+use nix::fcntl::{FcntlArg, FdFlag};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -82,10 +83,17 @@ impl Netlink {
             sequence: 0,
             buffer: vec![0; RECEIVE],
         };
+        // libmnl forgets it, and a check script must not inherit the owner's socket.
+        nix::fcntl::fcntl(&netlink, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         // Needs CAP_NET_ADMIN, as everything here; without it the first request says so.
         let _ = setsockopt(&netlink, sockopt::SndBufForce, &BUFFER);
         let _ = setsockopt(&netlink, sockopt::RcvBufForce, &BUFFER);
         Ok(netlink)
+    }
+
+    /// The number by which the kernel knows this socket.
+    pub fn port(&self) -> u32 {
+        self.socket.portid()
     }
 
     /// The next sequence number of a request outside a batch.

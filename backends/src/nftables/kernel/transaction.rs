@@ -33,6 +33,8 @@ pub fn protocol(family: Family) -> u16 {
     }
 }
 
+/// `NFT_MSG_DESTROYSETELEM`, younger than libc's list.
+const DESTROY_ELEMENTS: i32 = 30;
 /// Bytes of one page of a batch; pages are put together before they are sent.
 const PAGE: u32 = 256 * 1024;
 
@@ -161,6 +163,12 @@ impl Transaction {
     pub fn delete_elements<'a>(&mut self, set: &Set, keys: impl Iterator<Item = &'a Key>) {
         let elements: Vec<ElementMessage> = keys.map(|key| encode::element_key(set, key)).collect();
         self.elements(set.name, 0, &elements, libc::NFT_MSG_DELSETELEM);
+    }
+
+    /// Deletes elements that may have gone by themselves (Linux 6.3).
+    pub fn destroy_elements<'a>(&mut self, set: &Set, keys: impl Iterator<Item = &'a Key>) {
+        let elements: Vec<ElementMessage> = keys.map(|key| encode::element_key(set, key)).collect();
+        self.elements(set.name, 0, &elements, DESTROY_ELEMENTS);
     }
 
     /// Makes an object if it is not there.

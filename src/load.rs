@@ -2,6 +2,7 @@
 //! Owns the way from a path to a configuration or to the lines that say what is wrong.
 //! Must never print.
 
+use backends::resolver::{Files, System};
 use conf::Config;
 use std::path::Path;
 
@@ -13,14 +14,20 @@ pub struct Loaded {
     pub messages: Vec<String>,
 }
 
-/// Reads a configuration file.
-pub fn load(path: &Path, macros: &[(String, String)]) -> Loaded {
-    let _ = macros;
+/// Reads a configuration file. `color`: the messages go to a terminal.
+pub fn load(path: &Path, macros: &[(String, String)], color: bool) -> Loaded {
+    let loaded = conf::load(path, macros, &Files, &System);
+    let mut messages: Vec<String> = loaded
+        .diagnostics
+        .list()
+        .iter()
+        .map(|d| d.render(&loaded.sources, color))
+        .collect();
+    if loaded.diagnostics.dropped > 0 {
+        messages.push(format!("and {} more", loaded.diagnostics.dropped));
+    }
     Loaded {
-        config: None,
-        messages: vec![format!(
-            "{}: the reader of configurations is missing",
-            path.display()
-        )],
+        config: loaded.config,
+        messages,
     }
 }

@@ -13,6 +13,7 @@ use backends::sys::privileges::{self, Confinement, PrivilegeError};
 use conf::Config;
 use protocols::log::daemon as words;
 use std::fs::DirBuilder;
+use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ pub fn refuse(errors: &[String]) -> ExitCode {
 
 /// Starts the daemon; with `-d` returns when it has ended.
 pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
-    let loaded = load::load(&file, &flags.macros);
+    let loaded = load::load(&file, &flags.macros, std::io::stderr().is_terminal());
     for message in &loaded.messages {
         eprintln!("{message}");
     }
@@ -96,7 +97,7 @@ fn adjust(config: &mut Config, foreground: bool) {
 fn loader(flags: &Flags) -> parent::Loader {
     let (macros, foreground) = (flags.macros.clone(), flags.foreground);
     Arc::new(move |path: &Path| {
-        let loaded = load::load(path, &macros);
+        let loaded = load::load(path, &macros, false);
         match loaded.config {
             Some(mut config) => {
                 for message in &loaded.messages {
@@ -110,8 +111,17 @@ fn loader(flags: &Flags) -> parent::Loader {
     })
 }
 
-fn matcher(_old: &Config, new: Config) -> (Config, Difference) {
-    (new, Difference::default())
+fn matcher(old: &Config, mut new: Config) -> (Config, Difference) {
+    conf::keep_ids(old, &mut new);
+    let [added, changed, removed] = conf::diff(old, &new).totals();
+    (
+        new,
+        Difference {
+            added,
+            changed,
+            removed,
+        },
+    )
 }
 
 /// Whom the children run as. Not root: as ourselves. In one process only check scripts change their user.

@@ -92,6 +92,14 @@ fn samples(context: &Context) -> Vec<Sample> {
             &[("direction", direction)],
         ));
     }
+    for measure in context.http.measures() {
+        samples.push(sample(
+            measure.name,
+            measure.counter,
+            measure.value as f64,
+            measure.label.as_slice(),
+        ));
+    }
     let generation = context.generation();
     for relay in generation.relays.values() {
         let labels = [("relay", relay.config.name.as_str())];

@@ -308,11 +308,24 @@ impl Driver {
                     exchange.broken = true;
                 }
             }
-            if up.body.is_done() {
+            if up.is_done() {
                 return Poll::Ready(Ok(()));
             }
             if exchange.broken {
                 return Poll::Pending;
+            }
+            if !exchange.drops_body && up.splices() {
+                match up.poll_splice(cx, context, &self.session, &self.client, &server.stream) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(Some(0))) => {
+                        return Poll::Ready(Err(Turn::End(Ended::done())));
+                    }
+                    Poll::Ready(Ok(Some(_))) => continue,
+                    Poll::Ready(Ok(None)) => {}
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(Turn::End(broken(&error))));
+                    }
+                }
             }
             let mut scratch = context.scratch.borrow_mut();
             let read = up.poll_read(cx, context, &self.session, &mut self.client, &mut scratch);
@@ -323,7 +336,7 @@ impl Driver {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Turn::End(broken(&error)))),
             };
             let bytes = scratch.get(..count).unwrap_or_default();
-            let taken = match up.body.advance(bytes) {
+            let taken = match up.advance(bytes) {
                 Ok(taken) => taken,
                 Err(refusal) if exchange.answered => {
                     return Poll::Ready(Err(Turn::End(Ended::closed(refusal.message))));
@@ -336,6 +349,7 @@ impl Driver {
                 up.clear();
                 exchange.broken = true;
             }
+            up.consider(&self.session, count == scratch.len());
         }
     }
 

@@ -36,12 +36,23 @@ impl Driver {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Turn::End(broken(&error)))),
             }
-            if exchange.answered && down.body.is_done() {
+            if exchange.answered && down.is_done() {
                 return Poll::Ready(Ok(()));
             }
             let Some(server) = server else {
                 return Poll::Pending;
             };
+            if exchange.answered && down.splices() {
+                match down.poll_splice(cx, context, &session, &server.stream, &self.client) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(Some(0)) | Err(_)) => match server_ended(exchange) {
+                        Ok(()) => continue,
+                        Err(turn) => return Poll::Ready(Err(turn)),
+                    },
+                    Poll::Ready(Ok(Some(_))) => continue,
+                    Poll::Ready(Ok(None)) => {}
+                }
+            }
             let mut scratch = context.scratch.borrow_mut();
             let read = down.poll_read(cx, context, &session, &mut server.stream, &mut scratch);
             let count = match read {
@@ -59,6 +70,7 @@ impl Driver {
             if let Err(turn) = self.received(cx, context, exchange, bytes) {
                 return Poll::Ready(Err(turn));
             }
+            exchange.down.consider(&session, count == scratch.len());
         }
     }
 
@@ -217,7 +229,6 @@ impl Driver {
     ) -> Result<(), Turn> {
         let taken = exchange
             .down
-            .body
             .advance(bytes)
             .map_err(|refusal| Turn::End(Ended::closed(refusal.message)))?;
         exchange.server_keep &= taken == bytes.len();

@@ -1,21 +1,27 @@
 //! One direction of an exchange: a body on its way from one socket to the other.
-//! Owns the position in the body and what the receiver did not take yet.
+//! Owns the position in the body, what the receiver did not take yet, and the pipe of a long body.
 //! Must never read while bytes wait: a slow receiver slows its sender, not our memory.
 
 use super::super::context::Context;
 use super::super::session::{From, Session};
+use super::super::splice::Pipe;
 use super::super::stream::Stream;
-use protocols::http::{Body, Framing};
+use conf::limits;
+use protocols::http::{Body, Framing, Refusal};
 use std::io;
 use std::task::{Context as Task, Poll, ready};
 
 /// One direction.
 #[derive(Debug)]
 pub(super) struct Way {
-    pub(super) from: From,
+    from: From,
     pub(super) body: Body,
     rest: Vec<u8>,
     written: usize,
+    pipe: Option<Pipe>,
+    splicing: bool,
+    /// Bytes spliced since the last pause.
+    spliced: usize,
 }
 
 impl Way {
@@ -25,7 +31,15 @@ impl Way {
             body: Body::new(Framing::None, 0),
             rest: Vec::new(),
             written: 0,
+            pipe: None,
+            splicing: false,
+            spliced: 0,
         }
+    }
+
+    /// The body is complete and passed on, as far as [`Way::poll_flush`] was ready.
+    pub(super) fn is_done(&self) -> bool {
+        self.body.is_done() && self.pipe.is_none()
     }
 
     /// Bytes that wait.
@@ -42,6 +56,8 @@ impl Way {
     pub(super) fn clear(&mut self) {
         self.rest = Vec::new();
         self.written = 0;
+        self.pipe = None;
+        self.splicing = false;
     }
 
     /// Writes what is possible at once and keeps the remainder.
@@ -52,16 +68,19 @@ impl Way {
         bytes: &[u8],
     ) -> io::Result<()> {
         let mut wrote = 0;
-        if self.rest.is_empty() && !bytes.is_empty() {
-            if let Poll::Ready(count) = to.poll_write_some(cx, bytes) {
-                wrote = count?;
-            }
+        if self.rest.is_empty()
+            && !bytes.is_empty()
+            && let Poll::Ready(count) = to.poll_write_some(cx, bytes)
+        {
+            wrote = count?;
         }
-        self.keep(bytes.get(wrote..).unwrap_or_default());
+        if wrote < bytes.len() {
+            self.keep(bytes.get(wrote..).unwrap_or_default());
+        }
         Ok(())
     }
 
-    /// Writes what waits; ready when nothing is left.
+    /// Writes what waits, in memory and in the pipe; ready when nothing is left.
     pub(super) fn poll_flush(
         &mut self,
         cx: &mut Task<'_>,
@@ -70,21 +89,38 @@ impl Way {
         to: &mut Stream,
     ) -> Poll<io::Result<()>> {
         while !self.rest.is_empty() {
-            match to.poll_write_some(cx, self.waiting()) {
-                Poll::Pending => {
-                    session.blocked(self.from, true);
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(count) => self.written += count?,
-            }
-            session.touch(self.from, context.clock.seconds());
+            let wrote = to.poll_write_some(cx, self.waiting());
+            self.written += ready!(self.wrote(wrote, context, session))?;
             if self.written >= self.rest.len() {
-                self.clear();
-                session.blocked(self.from, false);
+                self.rest = Vec::new();
+                self.written = 0;
             }
         }
+        while let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.held() > 0) {
+            let Some(socket) = to.plain() else { break };
+            let moved = pipe.poll_drain(cx, socket);
+            ready!(self.wrote(moved, context, session))?;
+        }
+        if self.body.is_done() {
+            self.pipe = None;
+        }
         Poll::Ready(Ok(()))
+    }
+
+    /// Notes the result of a write.
+    fn wrote(
+        &self,
+        wrote: Poll<io::Result<usize>>,
+        context: &Context,
+        session: &Session,
+    ) -> Poll<io::Result<usize>> {
+        session.blocked(self.from, wrote.is_pending());
+        let count = ready!(wrote)?;
+        if count == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        session.touch(self.from, context.clock.seconds());
+        Poll::Ready(Ok(count))
     }
 
     /// Reads into `buffer`; 0 is the end of the sender.
@@ -99,6 +135,65 @@ impl Way {
         let count = ready!(stream.poll_read_some(cx, buffer))?;
         moved(context, session, self.from, count);
         Poll::Ready(Ok(count))
+    }
+
+    /// Decides whether what follows is worth splicing; `full` = the last read filled the buffer.
+    pub(super) fn consider(&mut self, session: &Session, full: bool) {
+        let known = self.body.opaque();
+        self.splicing = known >= limits::SPLICE_WORTH as u64
+            && (full || known != u64::MAX)
+            && session.relay.protocol.tcp.splice;
+    }
+
+    /// Whether the next bytes shall be spliced.
+    pub(super) fn splices(&self) -> bool {
+        self.splicing && self.body.opaque() > 0
+    }
+
+    /// Moves bytes of the body from `source` into the pipe; [`Way::poll_flush`] takes them out. Answers how many;
+    /// `None` = splicing is not possible or no longer worth it: go on by reading.
+    pub(super) fn poll_splice(
+        &mut self,
+        cx: &mut Task<'_>,
+        context: &Context,
+        session: &Session,
+        source: &Stream,
+        sink: &Stream,
+    ) -> Poll<io::Result<Option<usize>>> {
+        let (Some(source), Some(_)) = (source.plain(), sink.plain()) else {
+            self.splicing = false;
+            return Poll::Ready(Ok(None));
+        };
+        let Some(mut pipe) = self.pipe.take().or_else(|| context.pipes.take()) else {
+            self.splicing = false;
+            return Poll::Ready(Ok(None));
+        };
+        let max = usize::try_from(self.body.opaque()).unwrap_or(usize::MAX);
+        match pipe.poll_fill(cx, source, max) {
+            Poll::Pending => {
+                // A pause: others may have the pipe.
+                self.splicing = self.spliced >= limits::SPLICE_WORTH;
+                self.spliced = 0;
+                if self.splicing {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(Ok(None))
+                }
+            }
+            Poll::Ready(Ok(count)) => {
+                self.pipe = Some(pipe);
+                self.spliced = self.spliced.saturating_add(count);
+                self.body.skip(count as u64);
+                moved(context, session, self.from, count);
+                Poll::Ready(Ok(Some(count)))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        }
+    }
+
+    /// Looks at bytes of the body; answers how many belong to it.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
+        self.body.advance(bytes)
     }
 }
 

@@ -6,10 +6,11 @@ use super::relays::Relay;
 use super::session::Session;
 use backends::sys::socket_options;
 use conf::model::{TcpOptions, Translate};
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::io::Interest;
+use tokio::net::{TcpStream, UdpSocket};
 
 /// A system error in the C library's words, without a number.
 pub fn error_text(error: &io::Error) -> String {
@@ -49,16 +50,27 @@ pub async fn connect(
     session: &Session,
     address: SocketAddr,
 ) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     tune(&SockRef::from(&socket), &relay.protocol.tcp);
     if relay.config.transparent && session.client.is_ipv4() == address.is_ipv4() {
         transparent(&SockRef::from(&socket), address)?;
-        socket.bind(SocketAddr::new(session.client.ip(), 0))?;
+        socket.bind(&SocketAddr::new(session.client.ip(), 0).into())?;
     }
-    socket.connect(address).await
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
+        Err(error) => return Err(error),
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    // Not tokio's own `connect`: that asks for the socket's error even when epoll has reported none.
+    let ready = stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
+    if ready.is_error() || ready.is_write_closed() || ready.is_read_closed() {
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+    }
+    Ok(stream)
 }
 
 /// Lets the socket use an address that is not ours.

@@ -88,15 +88,17 @@ impl Future for Pump {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Task<'_>) -> Poll<Ended> {
         let this = &mut *self;
         let (client, server) = (&mut this.client, &mut this.server);
+        let last = this.down.shut;
         let up = this
             .up
-            .poll(cx, &this.context, &this.session, client, server);
+            .poll(cx, &this.context, &this.session, client, server, last);
         if let Poll::Ready(Err(_)) = up {
             return Poll::Ready(Ended::failed(words::ERROR));
         }
+        let last = this.up.shut;
         let down = this
             .down
-            .poll(cx, &this.context, &this.session, server, client);
+            .poll(cx, &this.context, &this.session, server, client, last);
         match (up, down) {
             (_, Poll::Ready(Err(_))) => Poll::Ready(Ended::failed(words::ERROR)),
             (Poll::Ready(_), Poll::Ready(_)) => Poll::Ready(Ended::done()),
@@ -143,7 +145,8 @@ impl Way {
         }
     }
 
-    /// Moves bytes until one side must be waited for; ready at the end of the direction.
+    /// Moves bytes until one side must be waited for; ready at the end of the direction. After the `last` direction
+    /// both sockets are closed, which tells the receiver as well as a shutdown would.
     fn poll(
         &mut self,
         cx: &mut Task<'_>,
@@ -151,12 +154,15 @@ impl Way {
         session: &Session,
         source: &mut Stream,
         sink: &mut Stream,
+        last: bool,
     ) -> Poll<io::Result<()>> {
         while !self.shut {
             if self.rest.is_some() {
                 ready!(self.flush(cx, context, session, sink))?;
             } else if self.ended {
-                ready!(Pin::new(&mut *sink).poll_shutdown(cx)).or_else(gone)?;
+                if !(last && sink.plain().is_some()) {
+                    ready!(Pin::new(&mut *sink).poll_shutdown(cx)).or_else(gone)?;
+                }
                 self.shut = true;
             } else if self.splicing {
                 ready!(self.splice(cx, context, session, source, sink))?;

@@ -150,6 +150,16 @@ pub const CHECK_SCRIPTS_MAX: usize = 64;
 pub const CHECK_SCRIPT_GRACE: Duration = Duration::from_secs(5);
 /// Period of the metrics that roles send to the status role.
 pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the metrics of a process are shown after its last word.
+pub const SNAPSHOT_STALE: Duration = Duration::from_secs(5);
+/// Metric values that are shown; more would not fit into a scrape either.
+pub const METRIC_SAMPLES_MAX: usize = 1_000_000;
+/// Clients of the metrics listener at once.
+pub const METRICS_CLIENTS_MAX: usize = 32;
+/// Longest head of a request to the metrics listener.
+pub const METRICS_HEAD_MAX: usize = 8192;
+/// Time that a client of the metrics listener has for its request, and again for taking the answer.
+pub const METRICS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Checks begun before other work gets a turn: the first round of a large configuration starts all at once.
 pub const CHECK_BATCH: usize = 512;
 /// Descriptors the check engine keeps free for everything that is no check.

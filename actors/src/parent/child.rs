@@ -7,6 +7,7 @@ use crate::link::transport::{self, TransportError};
 use crate::link::{Link, Message, PARENT, Role, message};
 use crate::logging;
 use crate::options::Options;
+use crate::status::sample;
 use crate::{ca, hce, panics, pfe, relay, status};
 use backends::sys::privileges::{self, Keep, PrivilegeError};
 use backends::sys::signals;
@@ -64,6 +65,7 @@ fn child(mut link: UnixStream) -> Result<(), ChildError> {
     signals::ignore_in_child()?;
     privileges::set_process_name("relayd");
     let limit = privileges::raise_open_files()?;
+    sample::prepare(me);
     if let Some(to) = confinement {
         let keep = match me.role {
             Role::Pfe => Keep::NetAdmin,
@@ -126,6 +128,9 @@ pub(super) async fn run(link: Link, options: Arc<Options>) -> Result<(), RoleErr
         pid: std::process::id(),
     };
     link.sender.tell(PARENT, ready).await?;
+    if options.metrics.is_some() {
+        sample::spawn(link.sender.clone(), me);
+    }
     match me.role {
         Role::Hce => hce::run(link, options).await,
         Role::Pfe => pfe::run(link, options).await,

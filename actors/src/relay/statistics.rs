@@ -4,6 +4,7 @@
 
 use super::context::Context;
 use crate::link::{Message, Role, Sample, To};
+use crate::status::names;
 use conf::model::RelayId;
 use std::collections::HashMap;
 
@@ -51,64 +52,41 @@ impl Reported {
 
 /// Metric samples of this process.
 fn samples(context: &Context) -> Vec<Sample> {
-    let process = ("process".to_owned(), context.me.instance.to_string());
-    let sample = |name: &str, counter, value: f64, labels: &[(&str, &str)]| Sample {
-        name: format!("relayd_relay_{name}"),
-        labels: std::iter::once(process.clone())
-            .chain(
-                labels
-                    .iter()
-                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
-            )
-            .collect(),
-        counter,
-        value,
-    };
+    let process = context.me.instance.to_string();
+    let process = process.as_str();
     let counters = &context.counters;
-    let mut samples = vec![sample(
-        "sessions_active",
-        false,
-        context.sessions.len() as f64,
-        &[],
-    )];
-    for (name, count) in [
-        ("sessions_failed_total", &counters.failed),
-        ("sessions_timeout_total", &counters.timeouts),
-        ("sessions_panicked_total", &counters.panics),
-        ("sessions_refused_total", &counters.refused),
-        ("accept_pauses_total", &counters.accept_pauses),
-        ("connect_errors_total", &counters.connect_errors),
-        ("failovers_total", &counters.failovers),
-        ("datagrams_total", &counters.datagrams),
-        ("datagrams_dropped_total", &counters.datagrams_dropped),
+    let mut samples = Vec::new();
+    for (metric, count) in [
+        (&names::RELAY_FAILED, &counters.failed),
+        (&names::RELAY_TIMEOUTS, &counters.timeouts),
+        (&names::RELAY_PANICKED, &counters.panics),
+        (&names::RELAY_REFUSED, &counters.refused),
+        (&names::RELAY_ACCEPT_PAUSES, &counters.accept_pauses),
+        (&names::RELAY_CONNECT_ERRORS, &counters.connect_errors),
+        (&names::RELAY_FAILOVERS, &counters.failovers),
+        (&names::RELAY_DATAGRAMS, &counters.datagrams),
+        (&names::RELAY_DATAGRAMS_DROPPED, &counters.datagrams_dropped),
     ] {
-        samples.push(sample(name, true, count.get() as f64, &[]));
+        samples.push(metric.sample(&[process], count.get() as f64));
     }
     for (direction, count) in [("in", &counters.bytes_in), ("out", &counters.bytes_out)] {
-        samples.push(sample(
-            "bytes_total",
-            true,
-            count.get() as f64,
-            &[("direction", direction)],
-        ));
+        let bytes = names::RELAY_BYTES.sample(&[process, direction], count.get() as f64);
+        samples.push(bytes);
     }
     for measure in context.http.measures() {
-        samples.push(sample(
-            measure.name,
-            measure.counter,
-            measure.value as f64,
-            measure.label.as_slice(),
-        ));
+        let labels: Vec<&str> = std::iter::once(process).chain(measure.label).collect();
+        samples.push(measure.metric.sample(&labels, measure.value as f64));
     }
+    let mut active: HashMap<RelayId, u32> = HashMap::new();
+    context
+        .sessions
+        .each(|session| *active.entry(session.relay.config.id).or_default() += 1);
     let generation = context.generation();
-    for relay in generation.relays.values() {
-        let labels = [("relay", relay.config.name.as_str())];
-        samples.push(sample(
-            "sessions_total",
-            true,
-            relay.sessions.get() as f64,
-            &labels,
-        ));
+    for (id, relay) in &generation.relays {
+        let labels = [process, relay.config.name.as_str()];
+        let active = active.get(id).copied().unwrap_or_default();
+        samples.push(names::RELAY_SESSIONS.sample(&labels, relay.sessions.get() as f64));
+        samples.push(names::RELAY_SESSIONS_ACTIVE.sample(&labels, f64::from(active)));
     }
     samples
 }

@@ -3,6 +3,8 @@
 //! Must never be bypassed: the status role drops samples that are not in this table.
 
 use crate::link::Sample;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// How a value behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +55,13 @@ impl Metric {
 
     /// The metric of this name.
     pub fn find(name: &str) -> Option<&'static Metric> {
-        METRICS.iter().find(|metric| metric.name == name).copied()
+        static BY_NAME: LazyLock<HashMap<&str, &Metric>> = LazyLock::new(|| {
+            METRICS
+                .iter()
+                .map(|metric| (metric.name, *metric))
+                .collect()
+        });
+        BY_NAME.get(name).copied()
     }
 }
 
@@ -99,18 +107,90 @@ metrics! {
     REDIRECT_SESSIONS = Counter "relayd_redirect_sessions_total" ["redirect"] "Sessions that the redirect began.";
     REDIRECT_SESSIONS_ACTIVE = Gauge "relayd_redirect_sessions_active" ["redirect"] "Sessions of the redirect that are open.";
 
-    RELAY_DISABLED = Gauge "relayd_relay_disabled" ["relay"] "Whether the relay is disabled.";
-    RELAY_SESSIONS = Counter "relayd_relay_sessions_total" ["relay"] "Sessions that the relay accepted.";
-    RELAY_SESSIONS_ACTIVE = Gauge "relayd_relay_sessions_active" ["relay"] "Sessions of the relay that are open.";
-    RELAY_SESSION_ERRORS = Counter "relayd_relay_session_errors_total" ["relay"] "Sessions of the relay that ended in an error.";
-    RELAY_BYTES = Counter "relayd_relay_bytes_total" ["relay", "direction"] "Bytes that the relay passed on; direction is request or response.";
+    RELAY_SESSIONS = Counter "relayd_relay_sessions_total" ["process", "relay"] "Sessions that the relay began.";
+    RELAY_SESSIONS_ACTIVE = Gauge "relayd_relay_sessions_active" ["process", "relay"] "Sessions of the relay that are open.";
+    RELAY_DISABLED = Gauge "relayd_relay_disabled" ["process", "relay"] "Whether the relay is disabled.";
+    RELAY_FAILED = Counter "relayd_relay_sessions_failed_total" ["process"] "Sessions that ended with an error.";
+    RELAY_TIMEOUTS = Counter "relayd_relay_sessions_timeout_total" ["process"] "Sessions that ended because nothing moved for too long.";
+    RELAY_PANICKED = Counter "relayd_relay_sessions_panicked_total" ["process"] "Sessions that ended because of a defect in relayd.";
+    RELAY_REFUSED = Counter "relayd_relay_sessions_refused_total" ["process"] "Connections closed at once because the process had too many sessions.";
+    RELAY_ACCEPT_PAUSES = Counter "relayd_relay_accept_pauses_total" ["process"] "Times that accepting paused for want of descriptors or memory.";
+    RELAY_CONNECT_ERRORS = Counter "relayd_relay_connect_errors_total" ["process"] "Connections to hosts that failed.";
+    RELAY_FAILOVERS = Counter "relayd_relay_failovers_total" ["process"] "Sessions that went to another host after the first failed.";
+    RELAY_DATAGRAMS = Counter "relayd_relay_datagrams_total" ["process"] "Datagrams passed on.";
+    RELAY_DATAGRAMS_DROPPED = Counter "relayd_relay_datagrams_dropped_total" ["process"] "Datagrams dropped: malformed, unknown id, no host, too many waiting.";
+    RELAY_BYTES = Counter "relayd_relay_bytes_total" ["process", "direction"] "Bytes passed on; direction is in (from clients) or out (from servers).";
 
-    SESSIONS_ACTIVE = Gauge "relayd_sessions_active" ["process"] "Sessions open in a relay process.";
-    SESSION_LIMIT_HITS = Counter "relayd_session_limit_hits_total" ["process"] "Connections refused because the process had too many sessions.";
+    HTTP_REQUESTS = Counter "relayd_relay_http_requests_total" ["process"] "HTTP requests that relays passed on.";
+    HTTP_REUSED = Counter "relayd_relay_http_server_connections_reused_total" ["process"] "Requests that went over a kept server connection.";
+    HTTP_RETRIED = Counter "relayd_relay_http_requests_retried_total" ["process"] "Requests sent again because a kept server connection had ended.";
+    HTTP_IDLE = Gauge "relayd_relay_http_server_connections_idle" ["process"] "Server connections kept for later requests.";
+    HTTP_REFUSED = Counter "relayd_relay_http_refused_total" ["process", "kind"] "HTTP messages refused; kind is the reason.";
 
-    PROCESS_CPU = Counter "process_cpu_seconds_total" ["process"] "User and system CPU time of the process in seconds.";
-    PROCESS_RESIDENT = Gauge "process_resident_memory_bytes" ["process"] "Resident memory of the process in bytes.";
-    PROCESS_OPEN_FDS = Gauge "process_open_fds" ["process"] "Open descriptors of the process.";
-    PROCESS_MAX_FDS = Gauge "process_max_fds" ["process"] "Most descriptors the process may open.";
-    PROCESS_START = Gauge "process_start_time_seconds" ["process"] "When the process started, in Unix time.";
+    PROCESS_CPU = Counter "process_cpu_seconds_total" ["role", "process"] "User and system CPU time of the process in seconds.";
+    PROCESS_RESIDENT = Gauge "process_resident_memory_bytes" ["role", "process"] "Resident memory of the process in bytes (Linux).";
+    PROCESS_OPEN_FDS = Gauge "process_open_fds" ["role", "process"] "Open descriptors of the process (Linux 6.2 and later).";
+    PROCESS_MAX_FDS = Gauge "process_max_fds" ["role", "process"] "Most descriptors the process may open.";
+    PROCESS_START = Gauge "process_start_time_seconds" ["role", "process"] "When the process started, in Unix time.";
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn row(metric: &Metric) -> String {
+        let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
+        let (name, kind, help) = (metric.name, metric.kind.word(), metric.help);
+        format!("| `{name}` | {kind} | {} | {help} |", labels.join(", "))
+    }
+
+    #[test]
+    fn document_lists_every_metric_and_no_other() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let document = std::fs::read_to_string(path).expect("docs/metrics.md");
+        let rows: BTreeSet<&str> = document
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
+        let wanted: Vec<String> = METRICS.iter().map(|metric| row(metric)).collect();
+        let wanted: BTreeSet<&str> = wanted.iter().map(String::as_str).collect();
+        let missing: Vec<_> = wanted.difference(&rows).collect();
+        let extra: Vec<_> = rows.difference(&wanted).collect();
+        assert!(
+            missing.is_empty() && extra.is_empty(),
+            "missing in docs/metrics.md: {missing:#?}\nnot in the code: {extra:#?}"
+        );
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let names: BTreeSet<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), METRICS.len(), "a name is used twice");
+        for metric in METRICS {
+            let name = metric.name;
+            assert!(
+                name.starts_with("relayd_") || name.starts_with("process_"),
+                "{name}"
+            );
+            assert_eq!(
+                name.ends_with("_total"),
+                metric.kind == Kind::Counter,
+                "{name}"
+            );
+            let word = |text: &str| {
+                text.bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            };
+            assert!(
+                word(name) && metric.labels.iter().all(|label| word(label)),
+                "{name}"
+            );
+            assert!(
+                metric.help.ends_with('.') && !metric.help.contains('|'),
+                "{name}"
+            );
+        }
+    }
 }

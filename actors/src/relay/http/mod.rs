@@ -12,6 +12,7 @@ mod way;
 use super::context::Context;
 use super::session::{Ended, Session};
 use super::stream::Stream;
+use crate::status::names::{self, Metric};
 use conf::model::{Protocol, Relay, Target};
 use pool::Pool;
 use protocols::http::Head;
@@ -52,12 +53,10 @@ struct Parts {
 /// One counter or gauge of [`Shared`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measure {
-    /// Name without prefix.
-    pub name: &'static str,
-    /// Label, if there is one.
-    pub label: Option<(&'static str, &'static str)>,
-    /// Whether it only grows.
-    pub counter: bool,
+    /// The metric.
+    pub metric: &'static Metric,
+    /// Value of its label after `process`, if it has one.
+    pub label: Option<&'static str>,
     /// Value.
     pub value: u64,
 }
@@ -65,27 +64,20 @@ pub struct Measure {
 impl Shared {
     /// Values for the metrics.
     pub fn measures(&self) -> Vec<Measure> {
-        let counter = |name, value: &Cell<u64>| Measure {
-            name,
+        let plain = |metric, value| Measure {
+            metric,
             label: None,
-            counter: true,
-            value: value.get(),
+            value,
         };
         let mut all = vec![
-            counter("http_requests_total", &self.requests),
-            counter("http_server_connections_reused_total", &self.pooled),
-            counter("http_requests_retried_total", &self.retried),
-            Measure {
-                name: "http_server_connections_idle",
-                label: None,
-                counter: false,
-                value: self.pool.len() as u64,
-            },
+            plain(&names::HTTP_REQUESTS, self.requests.get()),
+            plain(&names::HTTP_REUSED, self.pooled.get()),
+            plain(&names::HTTP_RETRIED, self.retried.get()),
+            plain(&names::HTTP_IDLE, self.pool.len() as u64),
         ];
         all.extend(self.refused.borrow().iter().map(|(kind, value)| Measure {
-            name: "http_refused_total",
-            label: Some(("kind", kind)),
-            counter: true,
+            metric: &names::HTTP_REFUSED,
+            label: Some(kind),
             value: *value,
         }));
         all

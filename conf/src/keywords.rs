@@ -123,6 +123,23 @@ pub const KEYWORDS: &[&str] = &[
     "with",
 ];
 
+/// Words with a meaning that are not reserved: the original's free words, and ours.
+pub const EXTENSIONS: &[&str] = &[
+    "body",
+    "connections",
+    "dns",
+    "head",
+    "https",
+    "least-connections",
+    "masquerade",
+    "max",
+    "minttl",
+    "ocsp",
+    "pool",
+    "udp",
+    "weight",
+];
+
 /// The reserved word equal to `word`.
 pub fn find(word: &str) -> Option<&'static str> {
     KEYWORDS

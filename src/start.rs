@@ -13,7 +13,6 @@ use backends::sys::privileges::{self, Confinement, PrivilegeError};
 use conf::Config;
 use protocols::log::daemon as words;
 use std::fs::DirBuilder;
-use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,11 +28,11 @@ pub fn refuse(errors: &[String]) -> ExitCode {
 
 /// Starts the daemon; with `-d` returns when it has ended.
 pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
-    let loaded = load::load(&file, &flags.macros, std::io::stderr().is_terminal());
-    for message in &loaded.messages {
-        eprintln!("{message}");
+    let read = load::load(&file, &flags.macros, flags.verbose > 0, false);
+    for message in &read.messages {
+        eprintln!("{}", message.rendered);
     }
-    let Some(mut config) = loaded.config else {
+    let Some(mut config) = read.config else {
         return ExitCode::FAILURE;
     };
     adjust(&mut config, flags.foreground);
@@ -97,31 +96,27 @@ fn adjust(config: &mut Config, foreground: bool) {
 fn loader(flags: &Flags) -> parent::Loader {
     let (macros, foreground) = (flags.macros.clone(), flags.foreground);
     Arc::new(move |path: &Path| {
-        let loaded = load::load(path, &macros, false);
-        match loaded.config {
+        let read = load::load(path, &macros, false, false);
+        let mut errors = Vec::new();
+        for message in read.messages {
+            if message.error {
+                errors.push(message.rendered);
+            } else {
+                tracing::warn!("{}", message.rendered);
+            }
+        }
+        match read.config {
             Some(mut config) => {
-                for message in &loaded.messages {
-                    tracing::warn!("{message}");
-                }
                 adjust(&mut config, foreground);
                 Ok(config)
             }
-            None => Err(loaded.messages),
+            None => Err(errors),
         }
     })
 }
 
-fn matcher(old: &Config, mut new: Config) -> (Config, Difference) {
-    conf::keep_ids(old, &mut new);
-    let [added, changed, removed] = conf::diff(old, &new).totals();
-    (
-        new,
-        Difference {
-            added,
-            changed,
-            removed,
-        },
-    )
+fn matcher(_old: &Config, new: Config) -> (Config, Difference) {
+    (new, Difference::default())
 }
 
 /// Whom the children run as. Not root: as ourselves. In one process only check scripts change their user.

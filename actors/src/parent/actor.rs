@@ -148,10 +148,10 @@ impl Parent {
 
     /// Tells one child; one that does not read is killed.
     pub(super) fn tell(&mut self, peer: Peer, message: Message) {
-        if let Some(child) = self.children.get_mut(&peer) {
-            if child.tell(message).is_err() {
-                hangs(peer, child);
-            }
+        if let Some(child) = self.children.get_mut(&peer)
+            && child.tell(message).is_err()
+        {
+            hangs(peer, child);
         }
     }
 

@@ -111,10 +111,11 @@ impl Parent {
 
     /// Begins the reload that waits, if it can begin now.
     pub(super) fn next_reload(&mut self, ctx: &mut Context<Self>) {
-        if self.settled() && !self.loading {
-            if let Some(request) = self.queued.take() {
-                self.reload(request, ctx);
-            }
+        if self.settled()
+            && !self.loading
+            && let Some(request) = self.queued.take()
+        {
+            self.reload(request, ctx);
         }
     }
 

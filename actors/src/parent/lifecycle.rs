@@ -41,11 +41,11 @@ impl Parent {
 
     /// Tells a child that it is not needed any more.
     pub(super) fn dismiss(&mut self, peer: Peer) {
-        if let Some(child) = self.children.get_mut(&peer) {
-            if child.phase != Phase::Ending {
-                child.phase = Phase::Ending;
-                self.tell(peer, Message::Shutdown);
-            }
+        if let Some(child) = self.children.get_mut(&peer)
+            && child.phase != Phase::Ending
+        {
+            child.phase = Phase::Ending;
+            self.tell(peer, Message::Shutdown);
         }
     }
 

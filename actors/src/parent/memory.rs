@@ -36,7 +36,7 @@ impl Memory {
         match (from, message) {
             (Role::Hce, Message::HostStatus { hosts }) => {
                 for host in hosts {
-                    self.hosts.insert(host.id, host.clone());
+                    self.hosts.insert(host.id, *host);
                 }
             }
             (Role::Pfe, Message::Admin { change }) => {

@@ -7,7 +7,7 @@ use crate::load;
 use actors::logging;
 use actors::options::{Backend, Options};
 use actors::panics;
-use actors::parent::{self, Difference, Launcher, Start};
+use actors::parent::{self, Launcher, Start};
 use backends::filter::{self, Kind};
 use backends::sys::privileges::{self, Confinement, PrivilegeError};
 use conf::Config;
@@ -75,7 +75,6 @@ pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
         config,
         file,
         loader: loader(flags),
-        matcher,
         verbose: flags.verbose,
         sockets,
     };
@@ -113,10 +112,6 @@ fn loader(flags: &Flags) -> parent::Loader {
             None => Err(errors),
         }
     })
-}
-
-fn matcher(_old: &Config, new: Config) -> (Config, Difference) {
-    (new, Difference::default())
 }
 
 /// Whom the children run as. Not root: as ourselves. In one process only check scripts change their user.

@@ -5,6 +5,7 @@
 use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
+use std::time::Duration;
 
 /// What the daemon does now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum State<'a> {
     },
     /// A line for `systemctl status`.
     Status(&'a str),
+    /// The event loop turns; due at least every [`watchdog`].
+    Alive,
     /// The daemon ends.
     Stopping,
 }
@@ -36,9 +39,28 @@ impl State<'_> {
             }
             // A newline would begin another assignment.
             State::Status(line) => format!("STATUS={}", line.replace('\n', " ")),
+            State::Alive => "WATCHDOG=1".to_owned(),
             State::Stopping => "STOPPING=1\nSTATUS=stopping".to_owned(),
         }
     }
+}
+
+/// Microseconds since some fixed moment, as the manager counts them.
+pub fn monotonic() -> u64 {
+    let Ok(now) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC) else {
+        return 0;
+    };
+    let seconds = u64::try_from(now.tv_sec()).unwrap_or_default();
+    let rest = u64::try_from(now.tv_nsec() / 1000).unwrap_or_default();
+    seconds.saturating_mul(1_000_000).saturating_add(rest)
+}
+
+/// How often the manager wants to hear [`State::Alive`], if at all; say it twice as often.
+pub fn watchdog() -> Option<Duration> {
+    let limit = std::env::var("WATCHDOG_USEC").ok()?.parse().ok()?;
+    let meant_for = std::env::var("WATCHDOG_PID").ok();
+    let ours = meant_for.is_none_or(|pid| pid == std::process::id().to_string());
+    (ours && limit > 0).then(|| Duration::from_micros(limit))
 }
 
 /// Tells the service manager, if there is one.

@@ -9,12 +9,13 @@ use super::memory::Memory;
 use super::scripts::Scripts;
 use super::sockets::{Places, Sockets};
 use super::supervisor::Supervisor;
-use super::{Loader, Matcher, Start};
+use super::{Loader, Start};
 use crate::link::message::Kind;
 use crate::link::role::permitted;
 use crate::link::{Incoming, Message, Outgoing, Peer, Role, To};
 use crate::logging;
 use actix::prelude::*;
+use backends::service::{self, State};
 use backends::sys::demotion::Demotion;
 use backends::sys::random;
 use conf::{Config, limits};
@@ -32,7 +33,6 @@ pub struct Parent {
     pub(super) launcher: Launcher,
     pub(super) file: PathBuf,
     pub(super) loader: Loader,
-    pub(super) matcher: Matcher,
     pub(super) places: Places,
     pub(super) verbose: u8,
     /// Configuration in force, or the first one.
@@ -114,7 +114,6 @@ impl Parent {
             launcher: start.launcher,
             file: start.file,
             loader: start.loader,
-            matcher: start.matcher,
             places,
             verbose: start.verbose,
             config: Arc::new(start.config),
@@ -282,6 +281,9 @@ impl Actor for Parent {
         tracing::info!("{}", words::STARTUP);
         self.rekey();
         ctx.run_interval(limits::TICKET_REKEY_INTERVAL, |parent, _| parent.rekey());
+        if let Some(limit) = service::watchdog() {
+            ctx.run_interval(limit / 2, |_, _| service::notify(&State::Alive));
+        }
         self.first(ctx);
     }
 }

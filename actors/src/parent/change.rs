@@ -3,13 +3,13 @@
 //! In: requests (signal, control socket), [`Loaded`], `Staged` answers. Out: `Descriptors`, `Stage`, `Commit`, `Abort`,
 //! `Verdict`. On loss of a process while it prepares: a reload is given up, the first configuration goes on.
 
-use super::Difference;
 use super::actor::Parent;
 use super::children::Phase;
 use super::lifecycle::FAILURE;
 use super::sockets::Sockets;
 use crate::link::{Message, Peer, Role};
 use actix::prelude::*;
+use backends::service::{self, State};
 use conf::{Config, limits};
 use protocols::log::daemon as words;
 use std::collections::BTreeSet;
@@ -36,7 +36,8 @@ pub struct Change {
     /// Why it is impossible.
     pub(super) errors: Vec<String>,
     request: Request,
-    difference: Difference,
+    /// Numbers of objects added, changed, removed.
+    difference: [usize; 3],
 }
 
 /// A file was read.
@@ -63,7 +64,7 @@ impl Parent {
                 client: None,
                 file: None,
             },
-            difference: Difference::default(),
+            difference: [0; 3],
         };
         self.stage(change, ctx);
     }
@@ -84,6 +85,8 @@ impl Parent {
         }
         let file = request.file.clone().unwrap_or_else(|| self.file.clone());
         tracing::debug!("{}", words::reload_begins(file.display()));
+        let monotonic = service::monotonic();
+        service::notify(&State::Reloading { monotonic });
         self.loading = true;
         let loader = Arc::clone(&self.loader);
         // Resolving names may take long: the event loop goes on meanwhile.
@@ -237,6 +240,7 @@ impl Parent {
         self.config = change.config;
         self.sockets = change.sockets;
         self.memory.prune(&self.config);
+        service::notify(&State::Ready { generation });
         let needed: BTreeSet<Peer> = self.needed(&self.config).into_iter().collect();
         let peers: Vec<Peer> = self.children.keys().copied().collect();
         for peer in peers {
@@ -253,11 +257,7 @@ impl Parent {
             remove_socket(&old_path);
         }
         if !first {
-            let Difference {
-                added,
-                changed,
-                removed,
-            } = change.difference;
+            let [added, changed, removed] = change.difference;
             tracing::info!("{}", words::reloaded(generation, added, changed, removed));
             self.verdict(&change.request, Vec::new());
         }
@@ -304,6 +304,8 @@ impl Parent {
             "{}",
             words::reload_refused(file.display(), self.generation, errors.len())
         );
+        let generation = self.generation;
+        service::notify(&State::Ready { generation });
         self.verdict(request, errors);
     }
 
@@ -365,7 +367,11 @@ impl Handler<Loaded> for Parent {
         }
         let Loaded { result, request } = loaded;
         let (config, difference) = match result {
-            Ok(config) => (self.matcher)(&self.config, config),
+            Ok(mut config) => {
+                conf::keep_ids(&self.config, &mut config);
+                let difference = conf::diff(&self.config, &config).totals();
+                (config, difference)
+            }
             Err(errors) => {
                 self.refuse(&request, errors);
                 self.next_reload(ctx);

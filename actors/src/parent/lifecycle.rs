@@ -8,6 +8,7 @@ use super::children::Phase;
 use super::supervisor::Verdict;
 use crate::link::{Message, Peer, Role};
 use actix::prelude::*;
+use backends::service::{self, State};
 use backends::sys::random;
 use conf::limits;
 use conf::model::RouterId;
@@ -134,6 +135,7 @@ impl Parent {
             return;
         }
         self.ending = Some(status);
+        service::notify(&State::Stopping);
         self.change = None;
         self.queued = None;
         let peers: Vec<Peer> = self.children.keys().copied().collect();

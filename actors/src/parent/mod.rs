@@ -34,20 +34,6 @@ pub const TITLE_PREFIX: &str = "relayd: ";
 /// Reads a configuration file: from its path to a complete configuration, or to the lines that say what is wrong.
 pub type Loader = Arc<dyn Fn(&Path) -> Result<Config, Vec<String>> + Send + Sync>;
 
-/// Matches a new configuration to the old one: gives unchanged objects their old ids, and counts differences.
-pub type Matcher = fn(&Config, Config) -> (Config, Difference);
-
-/// How many objects a reload touched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Difference {
-    /// New ones.
-    pub added: usize,
-    /// Changed ones.
-    pub changed: usize,
-    /// Gone ones.
-    pub removed: usize,
-}
-
 /// All that is decided before the daemon leaves its terminal.
 pub struct Start {
     /// Options and privileges.
@@ -58,8 +44,6 @@ pub struct Start {
     pub file: PathBuf,
     /// Reads it again.
     pub loader: Loader,
-    /// See [`Matcher`].
-    pub matcher: Matcher,
     /// Debug level.
     pub verbose: u8,
     /// The sockets of `config`.

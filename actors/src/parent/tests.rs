@@ -233,13 +233,6 @@ fn daemon(name: &str, first: Config, test: impl Future<Output = ()> + 'static) -
         config: first,
         file: PathBuf::from("bad.conf"),
         loader: loader(),
-        matcher: |_, new| {
-            let difference = Difference {
-                added: 1,
-                ..Difference::default()
-            };
-            (new, difference)
-        },
         verbose: 0,
     };
     let system = actix::System::with_tokio_rt(child::runtime);

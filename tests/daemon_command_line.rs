@@ -95,7 +95,7 @@ fn answers_are_those_of_the_original() {
         assert_eq!(stdout, "", "relayd{command}");
         asked += 1;
     }
-    assert_eq!(asked, 19);
+    assert_eq!(asked, 21);
 }
 
 #[test]

@@ -144,6 +144,10 @@ impl Backend {
     fn prepare(&mut self, config: &Config) -> Result<(), FilterError> {
         // Without redirections nobody needs a packet filter, nor the right to use one.
         if config.redirects.is_empty() && self.filter.is_none() {
+            if self.last.is_none() {
+                // The original says so even then.
+                tracing::debug!("{}", words::FILTER_INIT_DONE);
+            }
             return Ok(());
         }
         self.open()?;

@@ -41,7 +41,8 @@ pub(crate) struct Parser<'a> {
     templates: HashMap<String, Template>,
     /// Definition of each named object, for "defined twice".
     names: HashMap<(&'static str, String), Span>,
-    listeners: HashSet<(crate::model::Address, u16)>,
+    /// Address, port and whether UDP: a TCP relay may stand beside a DNS relay on one port.
+    listeners: HashSet<(crate::model::Address, u16, bool)>,
     used_protocols: HashSet<ProtocolId>,
     protocol_spans: Vec<Span>,
     tags: HashSet<String>,

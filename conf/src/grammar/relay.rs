@@ -281,9 +281,17 @@ impl Parser<'_> {
                 "add 'forward to …'",
             );
         }
+        let protocol = draft.protocol.unwrap_or(ProtocolId(0));
+        let datagrams = self
+            .config
+            .protocol(protocol)
+            .is_some_and(|p| p.kind.datagrams());
         let key = Self::first_key(draft.keys.iter().copied());
         for (index, (listen, place)) in draft.listeners.iter().enumerate() {
-            if !self.listeners.insert((listen.address, listen.port)) {
+            if !self
+                .listeners
+                .insert((listen.address, listen.port, datagrams))
+            {
                 let cure = match self.lexer.sources.place(*place) {
                     Some((_, line)) => format!(
                         "another relay already listens on the address and port of line {line}"
@@ -307,7 +315,7 @@ impl Parser<'_> {
                 block: name.clone(),
                 disabled: draft.disabled,
                 listen: *listen,
-                protocol: draft.protocol.unwrap_or(ProtocolId(0)),
+                protocol,
                 target,
                 tables: draft.tables.clone(),
                 key,

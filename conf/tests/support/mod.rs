@@ -66,6 +66,7 @@ impl conf::Resolver for System {
             "http" | "www" => Some(80),
             "https" => Some(443),
             "domain" => Some(53),
+            "smtp" => Some(25),
             _ => None,
         }
     }

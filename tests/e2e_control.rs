@@ -12,11 +12,11 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use support::client::{Answer, Http, run};
+use support::client::Http;
 use support::servers::Speech;
-use support::{BOUND, Daemon, Scratch, Server, port, wait};
+use support::{BOUND, Daemon, Server, port, wait};
 
-/// A command of a transcript with its output and exit status; `None` = the record ends before the status.
+/// A command of a transcript with its output and exit status.
 #[derive(Debug)]
 struct Step {
     words: Vec<String>,
@@ -218,41 +218,6 @@ fn the_recorded_session_gives_the_recorded_answers() {
         .map(|line| normalise(&line.replace(&recorded.server.port().to_string(), "18080")))
         .collect();
     assert_eq!(heard, wanted, "left ours, right the original's");
-}
-
-#[test]
-fn wrong_arguments_are_answered_without_a_daemon() {
-    let scratch = Scratch::new();
-    let socket = scratch.path("none.sock");
-    let mut complete = 0;
-    for step in steps(include_str!("oracle/relayctl-arguments.txt")) {
-        let words: Vec<&str> = step.words.iter().map(String::as_str).collect();
-        let answer = support::relayctl(&socket, &words);
-        let Some(code) = step.code else { continue };
-        let wanted: String = step
-            .output
-            .lines()
-            .map(|line| line.trim_start_matches("stderr: ").to_owned() + "\n")
-            .collect();
-        let said = answer
-            .stderr
-            .replace(socket.to_str().unwrap(), "/var/run/relayd.sock");
-        assert_eq!(said, wanted, "relayctl {words:?}");
-        assert_eq!(answer.code, code, "relayctl {words:?}");
-        assert_eq!(answer.stdout, "");
-        complete += 1;
-    }
-    assert!(complete >= 6);
-}
-
-#[test]
-fn an_unknown_option_prints_the_usage() {
-    let Answer { code, stderr, .. } = run(Command::new(env!("CARGO_BIN_EXE_relayctl")).arg("-x"));
-    assert_eq!(code, 1);
-    assert!(
-        stderr.ends_with("usage: relayctl [-s socket] command [argument ...]\n"),
-        "{stderr}"
-    );
 }
 
 #[test]

@@ -258,21 +258,29 @@ redirect d {
 
 #[test]
 fn a_dead_session_is_one_closed_connection() {
-    let server = Server::echo("one");
-    let at = port();
-    let daemon = Daemon::start(&relay(server.port(), at));
-    daemon.wait_status("host", "127.0.0.1", "up");
+    let (steady, dying) = (Server::echo("steady"), Server::echo("dying"));
+    let (at, other) = (port(), port());
+    let second = relay(dying.port(), other)
+        .replace("<t>", "<u>")
+        .replace("relay r", "relay s");
+    let daemon = Daemon::start(&format!(
+        "{}{}",
+        relay(steady.port(), at),
+        second.split_once("log host checks\n").unwrap().1
+    ));
+    daemon.wait_rows(&[
+        ("table", &format!("t:{}", steady.port()), "active"),
+        ("table", &format!("u:{}", dying.port()), "active"),
+    ]);
     let relays = daemon.role("socket relay engine");
     let mut others: Vec<Echo> = (0..8).map(|_| Echo::connect(local(at)).unwrap()).collect();
     for _ in 0..TIMES {
-        // The server ends one connection hard, in the middle of an exchange.
-        let mut victim = Echo::connect(local(at)).unwrap();
+        let mut victim = Echo::connect(local(other)).unwrap();
         victim.exchange(b"alive").unwrap();
-        let own = Server::echo("unrelated");
-        drop(own);
-        drop(victim);
-        for other in &mut others {
-            other.exchange(b"alive").unwrap();
+        dying.close_connections();
+        assert!(victim.closed());
+        for client in &mut others {
+            client.exchange(b"alive").unwrap();
         }
     }
     assert_eq!(

@@ -230,14 +230,36 @@ pub struct Answer {
     pub stderr: String,
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end; one that does not end is killed and answers -1.
 pub fn run(command: &mut Command) -> Answer {
-    let output = command.stdin(Stdio::null()).output().expect("start");
-    Answer {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("start");
+    let stdout = collect(child.stdout.take());
+    let stderr = collect(child.stderr.take());
+    let status = super::wait::within_or_none(BOUND, || child.try_wait().unwrap());
+    if status.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
     }
+    Answer {
+        code: status.and_then(|s| s.code()).unwrap_or(-1),
+        stdout: stdout.join().unwrap(),
+        stderr: stderr.join().unwrap(),
+    }
+}
+
+fn collect(stream: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            let _ = stream.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }
 
 /// Runs relayctl against a control socket.

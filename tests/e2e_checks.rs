@@ -226,9 +226,9 @@ fn poll_checks_at_once() {
         config("127.0.0.1", server.port(), "check tcp").replace("interval 1", "interval 300");
     let daemon = Daemon::start(&config);
     daemon.wait_status("host", "127.0.0.1", "up");
-    let before = server.connections();
+    let mark = daemon.mark();
     assert_eq!(daemon.relayctl(&["poll"]).stdout, "command succeeded\n");
-    support::wait::until_true("a check", || server.connections() > before);
+    daemon.wait_line_since(mark, "check tcp");
 }
 
 #[test]

@@ -150,6 +150,8 @@ impl HostChecker {
             let now = Instant::now();
             self.due(now);
             self.start(now);
+            // What was just started must be polled once, or nothing will wake it.
+            self.collect(cx);
             self.deliver(now);
             if !self.queue.is_empty() && self.running < self.limit {
                 // More may start, but others get a turn first.

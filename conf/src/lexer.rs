@@ -519,3 +519,21 @@ impl Lexer<'_> {
         self.source.read(path)
     }
 }
+
+impl Lexer<'_> {
+    /// Whether the next character is a slash.
+    pub fn slash_ahead(&self) -> bool {
+        self.peek() == Some('/')
+    }
+
+    /// Adds to `text` what follows without a blank, slashes included.
+    pub fn glue(&mut self, text: &mut String) {
+        while let Some(c) = self.peek() {
+            if !(c == '/' || word_char(c)) || text.len() >= limits::TOKEN_MAX {
+                return;
+            }
+            text.push(c);
+            self.bump();
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 pub mod diagnostic;
 mod diff;
+mod dump;
 mod grammar;
 pub mod keywords;
 pub mod lexer;
@@ -15,6 +16,7 @@ mod source;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use diff::{Changes, Diff, diff, keep_ids};
+pub use dump::{dump, modern};
 pub use model::Config;
 pub use resolver::Resolver;
 pub use source::{Source, Sources, Span};

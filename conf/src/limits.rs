@@ -12,12 +12,16 @@ pub const TIMEOUT_DEFAULT: Duration = Duration::from_millis(200);
 pub const PREFORK_DEFAULT: u32 = 3;
 /// Most relay processes (the original allows 32; see COMPAT.md).
 pub const PREFORK_MAX: u32 = 64;
+/// Relay processes of files written for releases before 5.6.
+pub const PREFORK_OLD: u32 = 5;
 /// Idle time of a session.
 pub const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 /// Longest session timeout in seconds.
 pub const SESSION_TIMEOUT_MAX: u64 = 2_147_483_647;
 /// Listen backlog.
 pub const BACKLOG_DEFAULT: u32 = 10;
+/// Largest listen backlog of releases before 6.4; reduced to [`BACKLOG_MAX`].
+pub const BACKLOG_OLD_MAX: u32 = 1024;
 /// Largest listen backlog.
 pub const BACKLOG_MAX: u32 = 512;
 /// Longest HTTP head in bytes.
@@ -191,6 +195,8 @@ pub const PROXY_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 pub const INCLUDES_MAX: usize = 10_000;
 /// Socket of the AgentX master.
 pub const AGENTX_PATH: &str = "/var/agentx/master";
+/// Socket of `snmp` without a path.
+pub const SNMP_PATH: &str = "/var/run/agentx.sock";
 /// Longest AgentX context.
 pub const AGENTX_CONTEXT_MAX: usize = 31;
 /// Longest path of a Unix socket that all systems take.

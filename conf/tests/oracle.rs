@@ -11,7 +11,14 @@ mod support;
 use std::path::Path;
 
 /// Cases where ours differs on purpose; each is a line of COMPAT.md.
-const DIFFERENT: &[(&str, &str)] = &[("prefork-33", "up to 64 relay processes are allowed")];
+const DIFFERENT: &[(&str, &str)] = &[
+    ("prefork-33", "up to 64 relay processes are allowed"),
+    (
+        "log-all-old",
+        "older generations are accepted with a warning",
+    ),
+    ("snmp-old", "older generations are accepted with a warning"),
+];
 
 struct Case {
     name: String,

@@ -19,6 +19,10 @@ impl Parser<'_> {
             Token::Keyword("tcp") => Ok(Check::Tcp { tls: false }),
             Token::Keyword("tls") => Ok(Check::Tcp { tls: true }),
             Token::Keyword("http") => self.check_http(false),
+            Token::Word(w) if w == "ssl" && !lexeme.quoted => {
+                self.old(lexeme.span, "check ssl", "check tls");
+                Ok(Check::Tcp { tls: true })
+            }
             Token::Word(w) if w == "https" && !lexeme.quoted => self.check_http(true),
             Token::Keyword("script") => self.check_script(),
             Token::Keyword("send") => self.check_send(),
@@ -106,8 +110,15 @@ impl Parser<'_> {
     fn check_send(&mut self) -> Parsed<Check> {
         let send = if self.accept("nothing") {
             None
+        } else if self.accept_word("escaped") {
+            Some(unescape(&self.string("what to send, in quotes")?))
         } else {
-            Some(self.string("what to send, in quotes")?)
+            let text = self.string("what to send, in quotes")?;
+            Some(if self.escaped_send {
+                unescape(&text)
+            } else {
+                text
+            })
         };
         self.expect("expect")?;
         let span = self.peek().span;
@@ -119,7 +130,7 @@ impl Parser<'_> {
                 "at most 255 characters",
             );
         }
-        let tls = self.accept("tls");
+        let tls = self.accept_tls();
         Ok(Check::SendExpect {
             send,
             expect: unescape(&written),

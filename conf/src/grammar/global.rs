@@ -27,6 +27,7 @@ impl Parser<'_> {
                 1,
                 i64::from(limits::PREFORK_MAX),
             )?;
+            self.prefork_set = true;
             self.config.globals.prefork = u32::try_from(n).unwrap_or(1);
         } else if self.accept("log") {
             self.log()?;
@@ -63,7 +64,7 @@ impl Parser<'_> {
             } else {
                 self.config.globals.log.connection = true;
             }
-        } else {
+        } else if !self.old_log() {
             let lexeme = self.next();
             return self.unexpected(
                 &lexeme,

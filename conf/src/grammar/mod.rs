@@ -5,6 +5,7 @@
 mod address;
 mod check;
 mod global;
+mod legacy;
 mod protocol;
 mod redirect;
 mod relay;
@@ -51,6 +52,14 @@ pub(crate) struct Parser<'a> {
     intervals: Vec<(u64, Span)>,
     next_host: u32,
     next_route: u32,
+    /// Older statements met so far.
+    pub(crate) old: legacy::Old,
+    /// `prefork` was written.
+    prefork_set: bool,
+    /// Inside `ssl { … }`.
+    in_ssl: bool,
+    /// `\n` and `\r` in `send` stand for the bytes (hoststated, `send escaped`).
+    escaped_send: bool,
     /// Objects that were begun, faulty or not.
     begun: usize,
     current: Lexeme,
@@ -81,6 +90,10 @@ impl<'a> Parser<'a> {
             intervals: Vec::new(),
             next_host: 1,
             next_route: 1,
+            old: legacy::Old::default(),
+            prefork_set: false,
+            in_ssl: false,
+            escaped_send: false,
             begun: 0,
             current: Lexeme {
                 token: Token::Newline,
@@ -126,6 +139,14 @@ impl<'a> Parser<'a> {
             Token::Keyword("interval" | "timeout" | "prefork" | "log" | "socket" | "agentx") => {
                 self.global()
             }
+            Token::Keyword("send") => {
+                self.next();
+                self.old_send_trap(lexeme.span)
+            }
+            Token::Keyword("demote") => {
+                self.next();
+                self.old_demote(lexeme.span)
+            }
             Token::Word(name) => {
                 let name = name.clone();
                 self.next();
@@ -134,6 +155,14 @@ impl<'a> Parser<'a> {
                 }
                 if matches!(self.peek().token, Token::Keyword("protocol")) && !lexeme.quoted {
                     return self.protocol_of_type(&name, lexeme.span);
+                }
+                if name == "snmp" && !lexeme.quoted {
+                    return self.old_snmp(lexeme.span);
+                }
+                if name == "service"
+                    && matches!(self.peek().token, Token::Word(_) | Token::Keyword(_))
+                {
+                    return self.old_service(lexeme.span);
                 }
                 self.unknown_statement(&name, lexeme.span)
             }
@@ -167,11 +196,14 @@ impl<'a> Parser<'a> {
                 self.lexer.define(name, text, lexeme.span.to(value.span));
                 self.end_of_line()
             }
-            Token::Number(_) => self.error(
-                value.span,
-                "syntax error",
-                "quote the number: a macro's value is a string",
-            ),
+            // Numbers were strings in hoststated.
+            Token::Number(n) => {
+                let now = format!("{name}=\"{n}\"");
+                self.old(value.span, "a number without quotes as a macro", &now);
+                self.lexer
+                    .define(name, n.to_string(), lexeme.span.to(value.span));
+                self.end_of_line()
+            }
             _ => self.unexpected(&value, "the macro's value (a string)"),
         }
     }
@@ -242,7 +274,10 @@ impl<'a> Parser<'a> {
     pub(crate) fn string(&mut self, what: &str) -> Parsed<String> {
         let lexeme = self.next();
         match lexeme.token {
-            Token::Word(text) => Ok(text),
+            Token::Word(text) if lexeme.quoted => Ok(text),
+            Token::Word(text) => Ok(self.glued(text, lexeme.span)),
+            // Paths needed no quotes up to 4.6.
+            Token::Symbol('/') => Ok(self.glued("/".to_owned(), lexeme.span)),
             Token::Keyword(k) => self.error(
                 lexeme.span,
                 "syntax error",
@@ -250,6 +285,17 @@ impl<'a> Parser<'a> {
             ),
             _ => self.unexpected(&lexeme, what),
         }
+    }
+
+    /// A word that goes on with a slash: slashes needed no quotes up to 4.6.
+    fn glued(&mut self, mut text: String, span: Span) -> String {
+        if self.ahead || !(text == "/" || self.lexer.slash_ahead()) {
+            return text;
+        }
+        self.lexer.glue(&mut text);
+        self.last_span = span;
+        self.old(span, "a path without quotes", &format!("\"{text}\""));
+        text
     }
 
     pub(crate) fn number(&mut self, what: &str) -> Parsed<(i64, Span)> {
@@ -489,6 +535,7 @@ impl<'a> Parser<'a> {
 
     fn validate(&mut self) {
         let failed = self.lexer.diagnostics.failed();
+        self.old_prefork();
         self.inherit_globals();
         let config = &self.config;
         let mut found = Vec::new();
@@ -541,6 +588,11 @@ impl<'a> Parser<'a> {
             self.report(diagnostic);
         }
     }
+}
+
+/// Whether a token is that unreserved word.
+pub(crate) fn is_word(lexeme: &Lexeme, word: &str) -> bool {
+    !lexeme.quoted && matches!(&lexeme.token, Token::Word(w) if w == word)
 }
 
 /// The last port a name may be written for.

@@ -23,21 +23,25 @@ impl Parser<'_> {
     }
 
     pub(super) fn protocol_of_type(&mut self, word: &str, span: Span) -> Parsed<()> {
-        let kind = match word {
-            "dns" => ProtocolKind::Dns,
-            "udp" => ProtocolKind::Udp,
+        // Read on as tcp: uses of its name would only repeat the complaint.
+        let kind = self.protocol_kind(word, span).unwrap_or(ProtocolKind::Tcp);
+        self.protocol_block(kind)
+    }
+
+    pub(super) fn protocol_kind(&mut self, word: &str, span: Span) -> Parsed<ProtocolKind> {
+        match word {
+            "tcp" => Ok(ProtocolKind::Tcp),
+            "http" => Ok(ProtocolKind::Http),
+            "dns" => Ok(ProtocolKind::Dns),
+            "udp" => Ok(ProtocolKind::Udp),
             _ => {
                 let cure = match closest(word, ["tcp", "http", "dns", "udp"].into_iter()) {
                     Some(near) => format!("did you mean '{near}'?"),
                     None => "types are tcp, http, dns and udp".to_owned(),
                 };
-                let _: Parsed<()> =
-                    self.error(span, &format!("invalid protocol type: {word}"), &cure);
-                // Read on as tcp: uses of its name would only repeat the complaint.
-                ProtocolKind::Tcp
+                self.error(span, &format!("invalid protocol type: {word}"), &cure)
             }
-        };
-        self.protocol_block(kind)
+        }
     }
 
     fn protocol_block(&mut self, kind: ProtocolKind) -> Parsed<()> {
@@ -59,6 +63,7 @@ impl Parser<'_> {
         };
         let id = ProtocolId(u32::try_from(self.config.protocols.len()).unwrap_or(u32::MAX));
         let mut protocol = Protocol::new(id, &name, kind);
+        self.old_block();
         if self.peek().token == Token::Symbol('{') {
             self.block(|p| p.protocol_line(&mut protocol))?;
         } else {
@@ -90,11 +95,14 @@ impl Parser<'_> {
             Token::Keyword("tcp") => {
                 self.next();
                 if !stream {
-                    return self.error(
-                        lexeme.span,
+                    // Accepted up to 6.6, and without effect even then.
+                    self.options(&mut protocol.clone(), Self::tcp_option)?;
+                    self.old(
+                        lexeme.span.to(self.last_span),
                         "can set tcp options only for tcp or http protocols",
-                        "remove this line: UDP has none of these options",
+                        "nothing: UDP has none of these options; this is ignored",
                     );
+                    return self.end_of_line();
                 }
                 self.options(protocol, Self::tcp_option)?;
             }
@@ -128,6 +136,32 @@ impl Parser<'_> {
                 self.return_style(protocol)?;
             }
             Token::Keyword("pass" | "block" | "match") => return self.rule(protocol),
+            Token::Keyword(
+                "header" | "cookie" | "path" | "query" | "url" | "request" | "response",
+            ) => {
+                return self.old_action(protocol);
+            }
+            Token::Keyword("label") => {
+                self.next();
+                return self.old_label(lexeme.span);
+            }
+            Token::Keyword("no") => {
+                self.next();
+                return self.old_no_label(lexeme.span);
+            }
+            Token::Keyword("protocol") => {
+                self.next();
+                return self.old_protocol_type(protocol, lexeme.span);
+            }
+            Token::Word(w) if w == "ssl" => {
+                self.next();
+                self.old(lexeme.span, "ssl", "tls");
+                self.in_ssl = true;
+                let options = self.options(protocol, Self::tls_option);
+                self.in_ssl = false;
+                options?;
+                self.tls_consistent(protocol, lexeme.span)?;
+            }
             _ => {
                 self.next();
                 return self.unexpected(
@@ -209,8 +243,7 @@ impl Parser<'_> {
             Token::Keyword("sack") => tcp.sack = Some(!no),
             Token::Keyword("splice") => tcp.splice = !no,
             Token::Keyword("backlog") if !no => {
-                let n = self.ranged("'backlog'", "invalid backlog", 0, i64::from(limits::BACKLOG_MAX))?;
-                protocol.tcp.backlog = u32::try_from(n).unwrap_or(0);
+                protocol.tcp.backlog = self.backlog()?;
             }
             Token::Keyword("socket") if !no => {
                 self.expect("buffer")?;
@@ -241,6 +274,23 @@ impl Parser<'_> {
             _ => return self.unexpected(&lexeme, "a tcp option: backlog, [no] nodelay, [no] sack, [no] splice, socket buffer, ip ttl, ip minttl"),
         }
         Ok(())
+    }
+
+    fn backlog(&mut self) -> Parsed<u32> {
+        let (n, span) = self.number("'backlog'")?;
+        match u32::try_from(n) {
+            Ok(n) if n <= limits::BACKLOG_MAX => Ok(n),
+            Ok(n) if n <= limits::BACKLOG_OLD_MAX => {
+                let max = limits::BACKLOG_MAX;
+                self.old(
+                    span,
+                    &format!("backlog {n}"),
+                    &format!("backlog {max}, the most there is"),
+                );
+                Ok(max)
+            }
+            _ => self.error(span, &format!("invalid backlog: {n}"), "0 to 512"),
+        }
     }
 
     fn http_option(&mut self, protocol: &mut Protocol) -> Parsed<()> {

@@ -10,9 +10,9 @@ use crate::model::{Forward, HashKey, Mode, PfTag, Redirect, RedirectId, TableId,
 use crate::source::Span;
 
 /// A redirect while its lines are read.
-struct Draft {
-    name: String,
-    redirect: Redirect,
+pub(super) struct Draft {
+    pub(super) name: String,
+    pub(super) redirect: Redirect,
     tables: Vec<(Reference, TableId)>,
     /// Port of the first `listen on`.
     port: Option<u16>,
@@ -33,8 +33,16 @@ impl Parser<'_> {
             span,
             &format!("redirection {name} defined twice"),
         )?;
+        let mut draft = self.redirect_draft(name);
+        if !self.block(|p| p.redirect_line(&mut draft))? {
+            return Ok(());
+        }
+        self.finish_redirect(draft, self.close)
+    }
+
+    pub(super) fn redirect_draft(&self, name: String) -> Draft {
         let id = RedirectId(u32::try_from(self.config.redirects.len() + 1).unwrap_or(u32::MAX));
-        let mut draft = Draft {
+        Draft {
             redirect: Redirect {
                 id,
                 name: name.clone(),
@@ -55,11 +63,7 @@ impl Parser<'_> {
             name,
             tables: Vec::new(),
             port: None,
-        };
-        if !self.block(|p| p.redirect_line(&mut draft))? {
-            return Ok(());
         }
-        self.finish_redirect(draft, self.close)
     }
 
     fn redirect_line(&mut self, draft: &mut Draft) -> Parsed<()> {
@@ -78,8 +82,12 @@ impl Parser<'_> {
             Token::Keyword("disable") => draft.redirect.disabled = true,
             Token::Keyword("sticky-address") => draft.redirect.sticky = true,
             Token::Keyword("match") => {
-                self.expect("pftag")?;
+                self.accept_pftag()?;
                 self.pftag(draft, true)?;
+            }
+            Token::Keyword("tag") => {
+                self.ancient(lexeme.span, "tag", "pftag");
+                self.pftag(draft, false)?;
             }
             Token::Keyword("pftag") => self.pftag(draft, false)?,
             Token::Keyword("session") => draft.redirect.session_timeout = self.session_timeout()?,
@@ -91,18 +99,32 @@ impl Parser<'_> {
         self.end_of_line()
     }
 
-    fn pftag(&mut self, draft: &mut Draft, match_only: bool) -> Parsed<()> {
-        let (name, _) = self.name(
-            "a tag",
-            limits::TAG_MAX,
-            "redirection tag name truncated: %s",
-        )?;
+    fn accept_pftag(&mut self) -> Parsed<()> {
+        let span = self.peek().span;
+        if self.accept("tag") {
+            self.ancient(span, "match tag", "match pftag");
+            return Ok(());
+        }
+        self.expect("pftag")
+    }
+
+    pub(super) fn pftag(&mut self, draft: &mut Draft, match_only: bool) -> Parsed<()> {
+        let span = self.peek().span;
+        let name = self.any_string("a tag")?;
+        if name.len() > limits::TAG_MAX {
+            let text = format!("redirection tag name truncated: {name}");
+            return self.error(span, &text, "at most 63 characters");
+        }
         draft.redirect.tag = Some(PfTag { name, match_only });
         Ok(())
     }
 
     fn redirect_listen(&mut self, draft: &mut Draft) -> Parsed<()> {
         self.expect("on")?;
+        self.redirect_address(draft)
+    }
+
+    pub(super) fn redirect_address(&mut self, draft: &mut Draft) -> Parsed<()> {
         let named = self.address("invalid virtual ip: %s", limits::LISTEN_ADDRESSES_MAX)?;
         let ip_protocol = self.ip_protocol()?;
         let ports = self.ports()?;
@@ -186,6 +208,15 @@ impl Parser<'_> {
             }
             (false, None) => Forward::Translate,
         };
+        self.redirect_table(draft, reference, Some(forward))
+    }
+
+    pub(super) fn redirect_table(
+        &mut self,
+        draft: &mut Draft,
+        reference: Reference,
+        forward: Option<Forward>,
+    ) -> Parsed<()> {
         if draft.tables.len() >= 2 {
             return self.error(
                 reference.span,
@@ -225,7 +256,7 @@ impl Parser<'_> {
                 return self.error(reference.span, &text, "write the same port for both tables");
             }
         }
-        draft.redirect.forward = forward;
+        draft.redirect.forward = forward.unwrap_or(Forward::Translate);
         draft.redirect.mode = mode;
         if reference.key.is_some() {
             draft.redirect.key = reference.key;
@@ -234,7 +265,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn finish_redirect(&mut self, draft: Draft, span: Span) -> Parsed<()> {
+    pub(super) fn finish_redirect(&mut self, draft: Draft, span: Span) -> Parsed<()> {
         let Draft {
             name,
             mut redirect,

@@ -7,22 +7,24 @@ use super::{Parsed, Parser};
 use crate::lexer::Token;
 use crate::limits;
 use crate::model::{
-    Address, HashKey, Listen, Mode, ProtocolId, ProxyVersion, Relay, RelayId, RelayTable, Target,
-    Translate,
+    Address, HashKey, Listen, Mode, ProtocolId, ProxyVersion, Relay, RelayId, RelayTable, TableId,
+    Target, Translate,
 };
 use crate::source::Span;
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// A relay while its lines are read.
-struct Draft {
+pub(super) struct Draft {
     name: String,
     listeners: Vec<(Listen, Span)>,
     disabled: bool,
     protocol: Option<ProtocolId>,
-    tables: Vec<RelayTable>,
+    tables: Vec<(TableId, Option<Mode>)>,
     keys: Vec<Option<HashKey>>,
-    fixed: Option<(Address, u16)>,
+    pub(super) fixed: Option<(Address, u16)>,
+    /// Mode of tables that give none.
+    mode: Mode,
     nat_lookup: bool,
     destination: bool,
     retry: u32,
@@ -50,6 +52,7 @@ impl Parser<'_> {
             tables: Vec::new(),
             keys: Vec::new(),
             fixed: None,
+            mode: Mode::default(),
             nat_lookup: false,
             destination: false,
             retry: 0,
@@ -80,6 +83,23 @@ impl Parser<'_> {
                 self.expect("forward")?;
                 self.relay_forward(draft, true)?;
             }
+            Token::Keyword("forward") if matches!(self.peek().token, Token::Keyword("timeout")) => {
+                self.next();
+                // 4.3 is the only release with this line, and its mode was loadbalance.
+                draft.session_timeout = self.old_relay_timeout(lexeme.span)?;
+                draft.mode = Mode::LoadBalance;
+            }
+            Token::Keyword("timeout") => {
+                draft.session_timeout = self.old_relay_timeout(lexeme.span)?;
+            }
+            Token::Keyword("table") => self.old_relay_table(draft, lexeme.span)?,
+            Token::Keyword("nat") => {
+                self.expect("lookup")?;
+                draft.nat_lookup = true;
+                self.ancient(lexeme.span, "nat lookup", "forward to nat lookup");
+                self.relay_retry(draft)?;
+            }
+            Token::Word(w) if w == "service" => self.old_relay_service(draft, lexeme.span)?,
             Token::Keyword("forward") => self.relay_forward(draft, false)?,
             Token::Keyword("route") => {
                 return self.error(
@@ -121,7 +141,7 @@ impl Parser<'_> {
         self.expect("on")?;
         let named = self.address("invalid listen ip: %s", limits::LISTEN_ADDRESSES_MAX)?;
         let port = self.single_port()?;
-        let tls = self.accept("tls");
+        let tls = self.accept_tls();
         let proxy = self.accept("proxy-protocol");
         let span = named.span.to(self.last_span);
         let local: Vec<Address> = named
@@ -153,7 +173,9 @@ impl Parser<'_> {
 
     fn relay_forward(&mut self, draft: &mut Draft, transparent: bool) -> Parsed<()> {
         if self.accept("with") {
-            self.expect("tls")?;
+            if !self.accept_ssl("with ssl", "with tls") {
+                self.expect("tls")?;
+            }
             draft.tls_client = true;
         }
         self.expect("to")?;
@@ -187,10 +209,19 @@ impl Parser<'_> {
         // Properties of the relay: the last line decides, as in the original.
         draft.transparent = transparent;
         draft.translate = self.translate()?;
+        let span = self.peek().span;
+        if transparent && self.accept("interface") {
+            self.string("an interface")?;
+            self.old(
+                span,
+                "interface of a transparent forward",
+                "nothing: this is ignored",
+            );
+        }
         self.proxy_protocol(draft)
     }
 
-    fn relay_retry(&mut self, draft: &mut Draft) -> Parsed<()> {
+    pub(super) fn relay_retry(&mut self, draft: &mut Draft) -> Parsed<()> {
         if self.accept("retry") {
             let n = self.ranged("'retry'", "invalid retry value", 0, i64::from(i32::MAX))?;
             draft.retry = u32::try_from(n).unwrap_or(0);
@@ -238,15 +269,15 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn relay_table(&mut self, draft: &mut Draft, reference: &Reference) -> Parsed<()> {
+    pub(super) fn relay_table(&mut self, draft: &mut Draft, reference: &Reference) -> Parsed<()> {
         let mode = reference.mode.unwrap_or_default();
         if mode == Mode::LeastStates {
             return self.error(reference.span, "mode not supported for relays", "relays know roundrobin, random, source-hash, loadbalance, hash and least-connections");
         }
         let port = draft.listeners.last().map(|(l, _)| l.port);
         let table = self.instance(reference, port)?;
-        if draft.tables.iter().all(|t| t.table != table) {
-            draft.tables.push(RelayTable { table, mode });
+        if draft.tables.iter().all(|(t, _)| *t != table) {
+            draft.tables.push((table, reference.mode));
             draft.keys.push(reference.key);
         }
         Ok(())
@@ -287,6 +318,14 @@ impl Parser<'_> {
             .protocol(protocol)
             .is_some_and(|p| p.kind.datagrams());
         let key = Self::first_key(draft.keys.iter().copied());
+        let tables: Vec<RelayTable> = draft
+            .tables
+            .iter()
+            .map(|(table, mode)| RelayTable {
+                table: *table,
+                mode: mode.unwrap_or(draft.mode),
+            })
+            .collect();
         for (index, (listen, place)) in draft.listeners.iter().enumerate() {
             if !self
                 .listeners
@@ -317,7 +356,7 @@ impl Parser<'_> {
                 listen: *listen,
                 protocol,
                 target,
-                tables: draft.tables.clone(),
+                tables: tables.clone(),
                 key,
                 retry: draft.retry,
                 transparent: draft.transparent,

@@ -6,7 +6,7 @@ use super::{Parsed, Parser};
 use crate::lexer::Token;
 use crate::limits;
 use crate::model::{
-    Action, Change, Direction, Family, Key, KeyKind, KeyOp, Pattern, Protocol, Rule,
+    Action, Change, Direction, Family, Key, KeyKind, KeyOp, Legacy, Pattern, Protocol, Rule,
 };
 use crate::source::{Span, text_of};
 use std::path::Path;
@@ -77,6 +77,16 @@ impl Parser<'_> {
         } else {
             self.accept("request");
         }
+        let legacy = self.accept_word("legacy");
+        if legacy {
+            rule.legacy = Some(if self.accept("expect") {
+                Legacy::Expect
+            } else if self.accept_word("filter") {
+                Legacy::Filter
+            } else {
+                Legacy::Other
+            });
+        }
         rule.quick = self.accept("quick");
         if self.accept("inet") {
             rule.family = Some(Family::Inet);
@@ -91,6 +101,10 @@ impl Parser<'_> {
             self.rule_option(&mut rule)?;
         }
         self.end_of_line()?;
+        let appends = rule.keys.iter().any(|k| k.op == KeyOp::Append);
+        if rule.legacy == Some(Legacy::Other) && appends {
+            rule.legacy = Some(Legacy::Append);
+        }
         protocol.rules.push(rule);
         Ok(())
     }
@@ -301,7 +315,7 @@ impl Parser<'_> {
     }
 
     /// Keys may be reserved words only in quotes; numbers are words here.
-    fn any_string(&mut self, what: &str) -> Parsed<String> {
+    pub(super) fn any_string(&mut self, what: &str) -> Parsed<String> {
         if let Token::Number(n) = self.peek().token {
             self.next();
             return Ok(n.to_string());
@@ -341,7 +355,7 @@ impl Parser<'_> {
     }
 
     /// First words of the lines of a file; empty lines and `#` lines do not count.
-    fn key_file(&mut self, path: String, span: Span) -> Parsed<Pattern> {
+    pub(super) fn key_file(&mut self, path: String, span: Span) -> Parsed<Pattern> {
         let text = self
             .lexer
             .read(Path::new(&path))

@@ -17,6 +17,9 @@ pub(super) struct Template {
     pub hosts: Vec<TemplateHost>,
     pub disabled: bool,
     pub used: bool,
+    /// Written for hoststated.
+    pub old: Option<Box<super::legacy::OldTable>>,
+    pub span: Span,
 }
 
 /// A host of a definition: everything but its id.
@@ -46,6 +49,22 @@ pub(super) struct Reference {
     pub key: Option<HashKey>,
 }
 
+impl Reference {
+    pub(super) fn new(template: String, span: Span) -> Self {
+        Reference {
+            template,
+            span,
+            port: None,
+            check: Check::None,
+            timeout: None,
+            interval: None,
+            demote: None,
+            mode: None,
+            key: None,
+        }
+    }
+}
+
 impl Parser<'_> {
     /// `<name>`
     pub(super) fn table_name(&mut self) -> Parsed<(String, Span)> {
@@ -73,10 +92,16 @@ impl Parser<'_> {
     }
 
     pub(super) fn table(&mut self) -> Parsed<()> {
-        self.next();
+        let start = self.next().span;
+        if self.peek().token != Token::Symbol('<') {
+            return self.old_table(start);
+        }
         let (name, span) = self.table_name()?;
         let unique = self.unique("table", &name, span, &format!("table {name} defined twice"));
-        let mut template = Template::default();
+        let mut template = Template {
+            span,
+            ..Template::default()
+        };
         let mut braces = false;
         loop {
             if self.accept("disable") {
@@ -153,7 +178,7 @@ impl Parser<'_> {
         }
     }
 
-    fn host(&mut self) -> Parsed<TemplateHost> {
+    pub(super) fn host(&mut self) -> Parsed<TemplateHost> {
         let named = self.address("invalid host %s", 1)?;
         let Some(address) = named.addresses.first().copied() else {
             return Err(Skip);
@@ -226,23 +251,9 @@ impl Parser<'_> {
     pub(super) fn reference(&mut self) -> Parsed<Reference> {
         let (template, span) = self.table_name()?;
         if !self.templates.contains_key(&template) {
-            let cure = match closest(&template, self.templates.keys().map(String::as_str)) {
-                Some(near) => format!("did you mean <{near}>?"),
-                None => format!("define it before: table <{template}> {{ … }}"),
-            };
-            return self.error(span, &format!("unknown table {template}"), &cure);
+            return self.unknown_table(&template, span);
         }
-        let mut reference = Reference {
-            template,
-            span,
-            port: None,
-            check: Check::None,
-            timeout: None,
-            interval: None,
-            demote: None,
-            mode: None,
-            key: None,
-        };
+        let mut reference = Reference::new(template, span);
         let mut any = false;
         while self.reference_option(&mut reference)? {
             any = true;
@@ -254,6 +265,14 @@ impl Parser<'_> {
         Ok(reference)
     }
 
+    pub(super) fn unknown_table<T>(&mut self, name: &str, span: Span) -> Parsed<T> {
+        let cure = match closest(name, self.templates.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean <{near}>?"),
+            None => format!("define it before: table <{name}> {{ … }}"),
+        };
+        self.error(span, &format!("unknown table {name}"), &cure)
+    }
+
     fn reference_option(&mut self, reference: &mut Reference) -> Parsed<bool> {
         if self.accept("check") {
             reference.check = self.check()?;
@@ -262,41 +281,49 @@ impl Parser<'_> {
         } else if self.accept("timeout") {
             reference.timeout = Some(self.milliseconds()?);
         } else if self.accept("interval") {
-            let (n, span) = self.number("an interval in seconds")?;
-            if n < 1 {
-                return self.error(
-                    span,
-                    &format!("invalid interval: {n}"),
-                    "seconds, at least 1",
-                );
-            }
-            // Compared with the global interval at the end: that may stand further down.
-            self.intervals.push((n.unsigned_abs(), span));
-            reference.interval = Some(Duration::from_secs(n.unsigned_abs()));
+            reference.interval = Some(self.table_interval()?);
         } else if self.accept("demote") {
-            let span = self.peek().span;
-            let group = self.string("an interface group")?;
-            if group.len() > limits::INTERFACE_MAX {
-                return self.error(
-                    span,
-                    "yyparse: demote group name too long",
-                    "at most 15 characters",
-                );
-            }
-            if !self.resolver.demotable(&group) {
-                return self.error(
-                    span,
-                    &format!("yyparse: error initializing group '{group}'"),
-                    "no such interface group on this system",
-                );
-            }
-            reference.demote = Some(group);
+            reference.demote = Some(self.demote_group()?);
         } else if self.accept("mode") {
             self.mode(reference)?;
         } else {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    pub(super) fn table_interval(&mut self) -> Parsed<Duration> {
+        let (n, span) = self.number("an interval in seconds")?;
+        if n < 1 {
+            return self.error(
+                span,
+                &format!("invalid interval: {n}"),
+                "seconds, at least 1",
+            );
+        }
+        // Compared with the global interval at the end: that may stand further down.
+        self.intervals.push((n.unsigned_abs(), span));
+        Ok(Duration::from_secs(n.unsigned_abs()))
+    }
+
+    pub(super) fn demote_group(&mut self) -> Parsed<String> {
+        let span = self.peek().span;
+        let group = self.string("an interface group")?;
+        if group.len() > limits::INTERFACE_MAX {
+            return self.error(
+                span,
+                "yyparse: demote group name too long",
+                "at most 15 characters",
+            );
+        }
+        if !self.resolver.demotable(&group) {
+            return self.error(
+                span,
+                &format!("yyparse: error initializing group '{group}'"),
+                "no such interface group on this system",
+            );
+        }
+        Ok(group)
     }
 
     fn mode(&mut self, reference: &mut Reference) -> Parsed<()> {

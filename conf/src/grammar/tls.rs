@@ -47,16 +47,26 @@ impl Parser<'_> {
         let tls = &mut protocol.tls;
         match &lexeme.token {
             Token::Keyword("session") => {
+                if matches!(self.peek().token, Token::Keyword("cache")) {
+                    return self.old_session_cache(lexeme.span);
+                }
                 self.expect("tickets")?;
                 protocol.tls.session_tickets = !no;
             }
             Token::Keyword("edh") if no => tls.edh = "none".to_owned(),
             Token::Word(w) => {
                 let w = w.clone();
+                if self.old_tls_word(protocol, &w, no, lexeme.span)? {
+                    return Ok(());
+                }
                 self.tls_flag(&mut protocol.tls.flags, &w, !no, lexeme.span)?;
             }
             Token::Keyword("edh") => {
                 protocol.tls.edh = if self.accept("params") {
+                    if let Some(params) = self.old_edh_params(protocol) {
+                        protocol.tls.edh = params;
+                        return Ok(());
+                    }
                     let span = self.peek().span;
                     let params = self.string("none, auto or legacy")?;
                     if !["none", "auto", "legacy"].contains(&params.as_str()) {
@@ -78,18 +88,7 @@ impl Parser<'_> {
             }
             Token::Keyword("ecdhe") if !no => {
                 let (curves, span) = self.name("curves", 127, "tls ecdhe curves truncated")?;
-                if let Some(bad) = curves
-                    .split([',', ':'])
-                    .map(str::trim)
-                    .find(|c| !CURVES.contains(c))
-                {
-                    let cure = format!("known: {}", CURVES.join(", "));
-                    return self.error(
-                        span,
-                        &format!("tls ecdhe {curves}: invalid ecdhe curve '{bad}'"),
-                        &cure,
-                    );
-                }
+                self.curves(&curves, span)?;
                 protocol.tls.ecdhe = curves;
             }
             Token::Keyword("ca") if !no => self.tls_ca(protocol)?,
@@ -101,6 +100,19 @@ impl Parser<'_> {
             _ => return self.unexpected(&lexeme, "a tls option"),
         }
         Ok(())
+    }
+
+    pub(super) fn curves(&mut self, curves: &str, span: Span) -> Parsed<()> {
+        let bad = curves
+            .split([',', ':'])
+            .map(str::trim)
+            .find(|c| !CURVES.contains(c));
+        let Some(bad) = bad else {
+            return Ok(());
+        };
+        let cure = format!("known: {}", CURVES.join(", "));
+        let text = format!("tls ecdhe {curves}: invalid ecdhe curve '{bad}'");
+        self.error(span, &text, &cure)
     }
 
     fn tls_file(&mut self, message: &str) -> Parsed<PathBuf> {

@@ -93,3 +93,81 @@ impl conf::Resolver for System {
 fn ip(text: &str) -> Address {
     text.parse::<IpAddr>().map(Address::from).expect("address")
 }
+
+/// The same machine, which has every address (for configurations of other machines).
+pub struct Everywhere;
+
+impl conf::Resolver for Everywhere {
+    fn host(&self, name: &str) -> Result<Vec<Address>, String> {
+        System.host(name)
+    }
+
+    fn interface(&self, name: &str) -> Option<Vec<Address>> {
+        System.interface(name)
+    }
+
+    fn interface_index(&self, name: &str) -> Option<u32> {
+        System.interface_index(name)
+    }
+
+    fn interfaces(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn service(&self, name: &str) -> Option<u16> {
+        System.service(name)
+    }
+
+    fn ip_protocol(&self, name: &str) -> Option<u8> {
+        System.ip_protocol(name)
+    }
+
+    fn is_local(&self, _: &Address) -> bool {
+        true
+    }
+
+    fn demotable(&self, _: &str) -> bool {
+        true
+    }
+}
+
+/// All messages as the original's first lines.
+pub fn lines(loaded: &conf::Loaded) -> Vec<String> {
+    loaded
+        .diagnostics
+        .list()
+        .iter()
+        .map(|d| d.line(&loaded.sources))
+        .collect()
+}
+
+/// The configuration without the places of its rules, which a rewritten file cannot keep.
+pub fn placeless(mut config: conf::Config) -> conf::Config {
+    for rule in config.protocols.iter_mut().flat_map(|p| &mut p.rules) {
+        rule.line = 0;
+    }
+    config
+}
+
+/// Writes the configuration in both ways and reads it back: the same model, no message.
+pub fn round_trip(config: &conf::Config, source: &str) {
+    for (text, how) in [
+        (conf::modern(config), "modern"),
+        (conf::dump(config), "dump"),
+    ] {
+        let again = conf::load(Path::new("again.conf"), &[], &Text(&text), &Everywhere);
+        let messages: Vec<String> = lines(&again)
+            .into_iter()
+            .filter(|m| how == "modern" || m.contains("old syntax"))
+            .collect();
+        assert!(
+            messages.is_empty(),
+            "{source} ({how}):\n{text}\n{messages:#?}"
+        );
+        assert_eq!(
+            again.config.map(placeless),
+            Some(placeless(config.clone())),
+            "{source} ({how}):\n{text}"
+        );
+    }
+}

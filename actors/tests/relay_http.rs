@@ -774,3 +774,121 @@ async fn a_server_that_cannot_be_reached_is_an_error_page() {
     );
     setup.running.stop().await;
 }
+
+#[actix::test]
+async fn an_early_answer_reaches_a_client_that_is_still_sending() {
+    let _log = Log::start();
+    // A server that answers at once and closes without reading the body.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut web = Web::start().await;
+    web.address = listener.local_addr().unwrap();
+    actix::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut head = [0; 64];
+            let _ = socket.read(&mut head).await;
+            let _ = socket
+                .write_all(
+                    b"HTTP/1.1 413 Too Much\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig",
+                )
+                .await;
+        }
+    });
+    let setup = relay(&[&web], |_| ()).await;
+    let mut client = Client::connect(&setup).await;
+    client
+        .send("POST / HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n")
+        .await;
+    let chunk = "x".repeat(100_000);
+    for _ in 0..20 {
+        if client.socket.write_all(chunk.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    let answer = client.response().await;
+    assert!(
+        answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("big"),
+        "{answer}"
+    );
+    setup.running.stop().await;
+}
+
+#[actix::test]
+async fn a_session_shows_its_tag_and_ends_with_its_client() {
+    let _log = Log::start();
+    // A server that never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut web = Web::start().await;
+    web.address = listener.local_addr().unwrap();
+    let mut setup = relay(&[&web], |p| {
+        p.rules.push(Rule {
+            tag: Change::Set("RED".into()),
+            ..rule(Action::Match, Request, &[])
+        });
+    })
+    .await;
+    let mut client = Client::connect(&setup).await;
+    client.send("GET / HTTP/1.1\r\n\r\n").await;
+    let (_held, _) = within("accept", listener.accept()).await.unwrap();
+    let sessions = setup.running.sessions().await;
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(
+        (sessions[0].tag, sessions[0].server),
+        (1, Some(web.address))
+    );
+    // A reset, not an end: a client may end its side and still wait for the answer.
+    socket2::SockRef::from(&client.socket)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    setup.running.until_sessions(0).await;
+    setup.running.stop().await;
+}
+
+#[actix::test]
+async fn a_client_may_end_its_side_and_still_get_the_answer() {
+    let _log = Log::start();
+    let web = Web::start().await;
+    let setup = relay(&[&web], |_| ()).await;
+    let mut client = Client::connect(&setup).await;
+    client.send("GET /half HTTP/1.1\r\n\r\n").await;
+    client.socket.shutdown().await.unwrap();
+    assert!(client.end().await.ends_with("/half"));
+    setup.running.stop().await;
+}
+
+#[actix::test]
+async fn a_drained_or_dead_host_loses_the_next_request_only() {
+    let _log = Log::start();
+    let (one, two) = (Web::start().await, Web::start().await);
+    let (address, fd) = bind("127.0.0.1:0");
+    let mut b = Builder::new();
+    let protocol = b.protocol("http", ProtocolKind::Http).id;
+    let check = Check::Tcp { tls: false };
+    let main = b.table("main", check.clone(), &[one.address]);
+    let backup = b.table("backup", check, &[two.address]);
+    b.relay(
+        "www",
+        address,
+        &[(main, Mode::RoundRobin), (backup, Mode::RoundRobin)],
+    )
+    .protocol = protocol;
+    let state = RunState {
+        hosts: vec![up(1), up(2)],
+        ..RunState::default()
+    };
+    let mut running =
+        Running::start(0, &b.config, vec![(Slot::Relay(RelayId(1)), fd)], state).await;
+    let mut client = Client {
+        socket: within("connect", TcpStream::connect(address))
+            .await
+            .unwrap(),
+        buffer: Vec::new(),
+    };
+    client.ask("GET /1 HTTP/1.1\r\n\r\n").await;
+    client.ask("GET /2 HTTP/1.1\r\n\r\n").await;
+    running.hosts(vec![down(1)]).await;
+    running.sessions().await;
+    client.ask("GET /3 HTTP/1.1\r\n\r\n").await;
+    assert_eq!((one.requests().len(), two.requests().len()), (2, 1));
+    running.stop().await;
+}

@@ -163,7 +163,7 @@ impl Registry {
                 server: e.session.server(),
                 age: clock.since(e.session.started),
                 idle: clock.since(e.session.last_activity()),
-                tag: 0,
+                tag: e.session.tag_number.get(),
                 done: e.session.done.get(),
                 pid,
             })

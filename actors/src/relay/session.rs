@@ -87,6 +87,8 @@ pub struct Session {
     pub done: Cell<bool>,
     /// Tag set by rules.
     pub tag: RefCell<Option<Rc<str>>>,
+    /// Its number in the protocol; 0 = none.
+    pub tag_number: Cell<u16>,
     /// Label set by rules.
     pub label: RefCell<Option<Rc<str>>>,
     /// Items of `log` actions for the session's line; each begins with a blank.
@@ -110,6 +112,7 @@ impl Session {
             key: Cell::new(None),
             done: Cell::new(false),
             tag: RefCell::default(),
+            tag_number: Cell::new(0),
             label: RefCell::default(),
             log: RefCell::default(),
         };

@@ -57,15 +57,10 @@ pub(super) async fn refuse(
     }
     .render();
     // A client that does not want its answer gets none.
-    let _ = tokio::time::timeout(LINGER, async {
-        client.write_all(&answer).await?;
-        client.shutdown().await?;
-        let mut rest = client.take(LINGER_BYTES);
-        let mut buffer = [0; 512];
-        while rest.read(&mut buffer).await? > 0 {}
-        std::io::Result::Ok(())
-    })
-    .await;
+    let written = tokio::time::timeout(LINGER, client.write_all(&answer)).await;
+    if let Ok(Ok(())) = written {
+        linger(client).await;
+    }
     Ended::failed(format!(
         "{reason} ({:03} {})",
         refusal.status,
@@ -82,4 +77,16 @@ pub(super) fn connect_refusal(error: &ConnectError) -> Refusal {
         ConnectError::Proxy => Refusal::PROXY_HEADER,
         ConnectError::Loop | ConnectError::NatLookup => Refusal::SESSION_FAILED,
     }
+}
+
+/// Ends our side and reads what the client still sends, within bounds.
+pub(super) async fn linger(client: &mut Stream) {
+    let _ = tokio::time::timeout(LINGER, async {
+        client.shutdown().await?;
+        let mut rest = client.take(LINGER_BYTES);
+        let mut buffer = [0; 512];
+        while rest.read(&mut buffer).await? > 0 {}
+        std::io::Result::Ok(())
+    })
+    .await;
 }

@@ -4,6 +4,7 @@
 
 mod answer;
 mod driver;
+mod exchange;
 mod pool;
 mod request;
 mod response;

@@ -7,7 +7,8 @@ use super::super::context::Context;
 use super::super::relays::HostGuard;
 use super::super::session::{From, Session};
 use super::super::sockets;
-use super::driver::{Driver, Exchange, Next, Server};
+use super::driver::{Driver, Next};
+use super::exchange::{Exchange, Server};
 use super::way::Way;
 use super::{Parts, Shared};
 use conf::limits;
@@ -72,6 +73,7 @@ impl Driver {
             upgrade,
             drops_body,
             broken: false,
+            watched: false,
             logged: std::mem::take(&mut self.logged),
             up: Way::new(From::Client),
             down: Way::new(From::Server),
@@ -276,6 +278,7 @@ fn fits(log: &mut String) -> bool {
 
 fn remember(session: &Session, rules: &Ruleset, memory: protocols::rules::Memory) {
     session.tag.replace(rules.tag(memory.tag).map(Rc::from));
+    session.tag_number.set(memory.tag);
     session
         .label
         .replace(rules.label(memory.label).map(Rc::from));

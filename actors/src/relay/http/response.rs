@@ -5,9 +5,12 @@
 use super::super::context::Context;
 use super::super::session::Ended;
 use super::Parts;
-use super::driver::{Driver, Exchange, Server, Turn, broken};
+use super::driver::{Driver, broken};
+use super::exchange::{Exchange, Server, Turn};
 use conf::limits;
-use protocols::http::{Body, Framing, Parse, Refusal, Version, accepts_upgrade, response_framing};
+use protocols::http::{
+    Body, Framing, Head, Parse, Refusal, Version, accepts_upgrade, response_framing,
+};
 use protocols::log::session as words;
 use protocols::rules::Verdict;
 use std::rc::Rc;
@@ -17,6 +20,18 @@ impl Server {
     /// The server said or ended something while nobody asked.
     pub(super) fn stale(&self) -> bool {
         super::pool::stale(&self.stream)
+    }
+}
+
+impl Exchange {
+    /// Whether the client's connection can go on after this response.
+    fn goes_on(&self, head: &Head, framing: Framing) -> bool {
+        // A client that still waits for 100 may or may not send its body now.
+        let waits = self.expects && !self.up.body.is_done();
+        // A client of version 1.0 takes silence for the end.
+        let silent =
+            self.version == Version::Http10 && head.version == Version::Http11 && !head.keep_alive;
+        self.client_keep && framing != Framing::Close && !waits && !silent
     }
 }
 
@@ -159,13 +174,7 @@ impl Driver {
         }
         exchange.server_keep &= head.persistent() && framing != Framing::Close;
         if !switches {
-            let keep = exchange.client_keep
-                && framing != Framing::Close
-                // A client that still waits for 100 may or may not send its body now.
-                && !(exchange.expects && !exchange.up.body.is_done())
-                && !(exchange.version == Version::Http10
-                    && head.version == Version::Http11
-                    && !head.keep_alive);
+            let keep = exchange.goes_on(head, framing);
             exchange.client_keep = work.edits.settle(head, bytes, keep);
         }
         exchange.answered = true;

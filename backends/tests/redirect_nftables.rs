@@ -13,8 +13,8 @@ use backends::filter::{PacketFilter, ServerState};
 use backends::nftables::kernel::Nftables;
 use conf::model::{Mode, TableId};
 use network::services::{
-    PORT, backend, from_client, listener, rules, service, set_state, spread, start_servers,
-    successor, virtuals,
+    PORT, assert_same, backend, from_client, listener, rules, service, set_state, spread,
+    start_servers, successor, virtuals,
 };
 use network::{Network, alive, ask, open, tally};
 use std::net::UdpSocket;
@@ -197,31 +197,6 @@ fn a_killed_process_is_succeeded_without_a_lost_connection() {
     filter.purge().unwrap();
 }
 
-/// Lines of a listing without what changes by itself: counters, order of elements, the owner's name.
-fn normalised(listing: &str) -> Vec<String> {
-    let mut text = listing.replace("\n\t\t\t     ", " ");
-    if let Some(at) = text.find(" # progname") {
-        let end = text[at..].find('\n').unwrap() + at;
-        text.replace_range(at..end, "");
-    }
-    let mut lines: Vec<String> = text
-        .lines()
-        .filter(|l| !l.is_empty() && l.trim() != "flags owner")
-        .map(|line| match line.trim().strip_prefix("elements = { ") {
-            None => line.to_owned(),
-            Some(elements) => {
-                let elements = elements.strip_suffix(" }").unwrap();
-                let mut elements: Vec<&str> = elements.split(", ").collect();
-                elements.sort_unstable();
-                format!("elements {}", elements.join(", "))
-            }
-        })
-        .collect();
-    // Objects and chains come in the order of their making.
-    lines.sort();
-    lines
-}
-
 #[test]
 fn the_preview_is_what_the_kernel_holds_and_can_be_loaded() {
     if !network::possible() {
@@ -249,13 +224,7 @@ fn the_preview_is_what_the_kernel_holds_and_can_be_loaded() {
     let preview = backends::preview(backends::Kind::Nftables, "relayd", &desired);
     assert_eq!(preview, filter.preview(&desired));
     let listing = network.balancer.listing("inet", "relayd");
-    let (left, right) = (normalised(&preview), normalised(&listing));
-    for line in &right {
-        assert!(left.contains(line), "not in the preview: {line}\n{preview}");
-    }
-    for line in &left {
-        assert!(right.contains(line), "not in the kernel: {line}\n{listing}");
-    }
+    assert_same(&preview, &listing);
     // Somebody else's nft(8) reads it.
     let path = std::env::temp_dir().join(format!("relayd-preview-{}", std::process::id()));
     std::fs::write(&path, &preview).unwrap();
@@ -263,8 +232,7 @@ fn the_preview_is_what_the_kernel_holds_and_can_be_loaded() {
         .client
         .output("nft", &["-f", path.to_str().unwrap()]);
     std::fs::remove_file(&path).unwrap();
-    let again = normalised(&network.client.listing("inet", "relayd"));
-    assert_eq!(again, right);
+    assert_same(&preview, &network.client.listing("inet", "relayd"));
     filter.purge().unwrap();
 }
 

@@ -3,8 +3,8 @@
 //! Must never grow with the number of redirects: every rule that names a set makes each transaction dearer.
 
 use super::model::{
-    At, Carries, Chain, Dynamic, Fragment, Hook, Ip, Kind, Load, Rule, Set, Statement, Type,
-    Verdict,
+    At, Carries, Chain, Dynamic, Family, Fragment, Hook, Ip, Kind, Load, Rule, Set, Statement,
+    Type, Verdict,
 };
 
 /// Comment of the table.
@@ -12,14 +12,15 @@ pub const COMMENT: &str = "managed by relayd; do not edit";
 /// Group of packets logged for `pflog`; ulogd or tcpdump -i nflog:N reads it.
 pub const LOG_GROUP: u16 = 1;
 /// Clients remembered for `sticky-address`, per family; beyond it new ones are balanced anew.
-const STICKY_MAX: u32 = 65536;
+pub(super) const STICKY_MAX: u32 = 65536;
 /// Seconds a sticky client is remembered after its last new connection.
-const STICKY_SECONDS: u32 = 600;
+pub(super) const STICKY_SECONDS: u32 = 600;
 /// Hosts with a connection limit.
 const CAP_MAX: u32 = 65535;
 
-const fn plain(name: &'static str, key: &'static [Type], carries: Carries) -> Set {
+pub(super) const fn plain(name: &'static str, key: &'static [Type], carries: Carries) -> Set {
     Set {
+        family: Family::Inet,
         name,
         key,
         carries,
@@ -31,7 +32,7 @@ const fn plain(name: &'static str, key: &'static [Type], carries: Carries) -> Se
     }
 }
 
-const fn service(name: &'static str, key: &'static [Type], interval: bool) -> Set {
+pub(super) const fn service(name: &'static str, key: &'static [Type], interval: bool) -> Set {
     Set {
         interval,
         ..plain(name, key, Carries::Verdict)
@@ -54,8 +55,8 @@ const fn sticky(name: &'static str, key: &'static [Type]) -> Set {
     }
 }
 
-const SVC4: &[Type] = &[Type::Address(Ip::V4), Type::Protocol, Type::Port];
-const SVC6: &[Type] = &[Type::Address(Ip::V6), Type::Protocol, Type::Port];
+pub(super) const SVC4: &[Type] = &[Type::Address(Ip::V4), Type::Protocol, Type::Port];
+pub(super) const SVC6: &[Type] = &[Type::Address(Ip::V6), Type::Protocol, Type::Port];
 const SVCIF4: &[Type] = &[
     Type::Interface,
     Type::Address(Ip::V4),
@@ -134,7 +135,7 @@ pub fn base() -> Fragment {
     let mut add = |name: &str, hook: Option<Hook>, rules: Vec<Rule>| {
         fragment
             .chains
-            .insert(name.to_owned(), Chain { hook, rules });
+            .insert((Family::Inet, name.to_owned()), Chain { hook, rules });
     };
     let all = [(true, false), (false, false), (true, true), (false, true)];
     add("pre", nat(At::Prerouting, -100, "dstnat"), dispatch(&all));

@@ -5,6 +5,7 @@
 //! [`model`] is a table as data, [`layout`] its fixed part, [`service`] one redirect; [`slots`] chooses hosts,
 //! [`numbers`] gives them their marks, [`text`] prints. `kernel` sends the same data over netlink.
 
+pub mod dsr;
 #[cfg(all(target_os = "linux", feature = "nftables"))]
 pub mod kernel;
 pub mod labels;
@@ -22,10 +23,18 @@ use numbers::Numbers;
 use service::Context;
 
 /// The fixed part, with the objects that several services share.
-pub fn base<'a>(services: impl Iterator<Item = &'a Service>) -> Fragment {
+pub fn base<'a>(services: impl Iterator<Item = &'a Service> + Clone) -> Fragment {
     let mut base = layout::base();
-    base.objects = service::timeouts(services);
+    base.objects = service::timeouts(services.clone());
+    base.chains.extend(dsr::base_chains(services));
     base
+}
+
+/// The sets of both tables.
+pub fn sets() -> Vec<model::Set> {
+    let mut sets = layout::sets();
+    sets.extend(dsr::sets());
+    sets
 }
 
 /// The rules of `desired` as `nft list` prints them, for a table that does not exist yet.
@@ -54,12 +63,20 @@ fn preview_with(
             Some(service::fragment(s, &context))
         })
         .collect();
-    let listing = text::Listing {
-        family: Family::Inet,
-        name: table,
-        comment: layout::COMMENT,
-        sets: &layout::sets(),
-        fragments: std::iter::once(&base).chain(&fragments).collect(),
-    };
-    listing.to_string()
+    let sets = sets();
+    let parts: Vec<&Fragment> = std::iter::once(&base).chain(&fragments).collect();
+    let families = [Family::Inet, Family::Netdev].into_iter();
+    let listings = families
+        .filter(|family| *family == Family::Inet || dsr::needed(desired.services.iter()))
+        .map(|family| {
+            let listing = text::Listing {
+                family,
+                name: table,
+                comment: layout::COMMENT,
+                sets: &sets,
+                fragments: parts.clone(),
+            };
+            listing.to_string()
+        });
+    listings.collect()
 }

@@ -134,6 +134,8 @@ pub enum Carries {
 /// A named set or map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
+    /// Table it is in.
+    pub family: Family,
     /// Name.
     pub name: &'static str,
     /// Parts of the key.
@@ -292,7 +294,7 @@ pub enum Verdict {
     Goto(String),
 }
 
-/// Part of a rule.
+/// Part of a rule. What is called ct mark here is the packet's mark in a netdev table, which has no connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement {
     /// `meta nfproto ipv4`
@@ -363,6 +365,8 @@ pub enum Statement {
         /// The map gives a port too.
         port: bool,
     },
+    /// `meta mark @SET`: counts in the element of the mark
+    MarkIn(&'static str),
     /// `ct status dnat`
     Translated,
     /// `ct mark & 0xfffff000 == @SET`
@@ -389,20 +393,25 @@ pub enum Statement {
     Verdict(Verdict),
 }
 
+/// Name of a chain or object, and the table it is in.
+pub type Name = (Family, String);
+/// Name of a set, and the table it is in.
+pub type SetName = (Family, &'static str);
+
 /// Objects, chains and elements that belong together: the fixed part, or one redirect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fragment {
     /// Objects by name.
-    pub objects: BTreeMap<String, Object>,
+    pub objects: BTreeMap<Name, Object>,
     /// Chains by name.
-    pub chains: BTreeMap<String, Chain>,
+    pub chains: BTreeMap<Name, Chain>,
     /// Elements by set and key.
-    pub elements: BTreeMap<&'static str, BTreeMap<Key, Element>>,
+    pub elements: BTreeMap<SetName, BTreeMap<Key, Element>>,
 }
 
 impl Fragment {
     /// Adds an element.
-    pub fn element(&mut self, set: &'static str, key: Key, data: Data) -> &mut Element {
+    pub fn element(&mut self, set: SetName, key: Key, data: Data) -> &mut Element {
         let entry = self.elements.entry(set).or_default().entry(key);
         entry.or_insert(Element {
             data,
@@ -412,7 +421,7 @@ impl Fragment {
 }
 
 /// Family of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// Both IP versions.
     Inet,

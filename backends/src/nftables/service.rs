@@ -2,9 +2,10 @@
 //! Owns the translation of every option of a redirect that rewrites addresses.
 //! Must never look at another redirect: a change of one rewrites only its own part.
 
+use super::dsr;
 use super::layout::{LOG_GROUP, live_map, service_map};
 use super::model::{
-    Chain, Data, Fragment, Ip, Key, Object, Rule, Selector, Statement, Value, Verdict,
+    Chain, Data, Family, Fragment, Ip, Key, Name, Object, Rule, Selector, Statement, Value, Verdict,
 };
 use super::numbers::{Numbered, host_label};
 use super::slots::{self, Candidate};
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 
 /// Ranges up to this many ports become single elements: changing an interval map is dear.
 const RANGE_EXPANDED: u16 = 256;
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 
 /// What a redirect's part depends on besides the redirect itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,11 +54,12 @@ pub fn quoted(text: &str) -> String {
         .collect()
 }
 
-struct Builder<'a> {
-    service: &'a Service,
-    context: &'a Context,
-    name: String,
-    fragment: Fragment,
+/// A part in the making.
+pub(super) struct Builder<'a> {
+    pub(super) service: &'a Service,
+    pub(super) context: &'a Context,
+    pub(super) name: String,
+    pub(super) fragment: Fragment,
 }
 
 /// The part of the table that belongs to `service`.
@@ -69,27 +71,31 @@ pub fn fragment(service: &Service, context: &Context) -> Fragment {
         fragment: Fragment::default(),
     };
     builder.ids();
-    if service.forward == Forward::Translate {
-        builder.live();
-        builder.entries();
-        builder.chains();
+    match &service.forward {
+        Forward::Translate => {
+            builder.live();
+            builder.entries();
+            builder.chains();
+        }
+        Forward::Route { interface } => dsr::fill(&mut builder, interface),
     }
     builder.fragment
 }
 
 /// The timeout objects that the services share.
-pub fn timeouts<'a>(services: impl Iterator<Item = &'a Service>) -> BTreeMap<String, Object> {
+pub fn timeouts<'a>(services: impl Iterator<Item = &'a Service>) -> BTreeMap<Name, Object> {
     let mut objects = BTreeMap::new();
     for service in services.filter(|s| s.forward == Forward::Translate) {
         for ip in families(service, |l| l.ip_protocol == TCP) {
             let seconds = seconds(service);
-            objects.insert(timeout_name(ip, seconds), Object::Timeout(ip, seconds));
+            let name = (Family::Inet, timeout_name(ip, seconds));
+            objects.insert(name, Object::Timeout(ip, seconds));
         }
     }
     objects
 }
 
-fn seconds(service: &Service) -> u32 {
+pub(super) fn seconds(service: &Service) -> u32 {
     u32::try_from(service.session_timeout.as_secs())
         .unwrap_or(u32::MAX)
         .clamp(1, i32::MAX.unsigned_abs())
@@ -99,7 +105,7 @@ fn timeout_name(ip: Ip, seconds: u32) -> String {
     format!("tcp{}_{seconds}", ip.digit())
 }
 
-fn families(service: &Service, which: impl Fn(&VirtualAddress) -> bool) -> Vec<Ip> {
+pub(super) fn families(service: &Service, which: impl Fn(&VirtualAddress) -> bool) -> Vec<Ip> {
     let has = |ip: &Ip| {
         let mut all = service.listeners.iter();
         all.any(|l| Ip::from(l.address.ip) == *ip && which(l))
@@ -108,12 +114,12 @@ fn families(service: &Service, which: impl Fn(&VirtualAddress) -> bool) -> Vec<I
 }
 
 impl Builder<'_> {
-    fn mark(&self, server: &Server) -> u32 {
+    pub(super) fn mark(&self, server: &Server) -> u32 {
         self.context.numbered.mark(server, self.service.keep_port)
     }
 
     /// Hosts of the table in use in one family; hosts that are not usable keep their place in a hash table.
-    fn candidates(&self, ip: Ip) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, ip: Ip) -> Vec<Candidate> {
         let service = self.service;
         let mut seen = std::collections::BTreeSet::new();
         service
@@ -155,11 +161,19 @@ impl Builder<'_> {
         let redirect = self.context.numbered.redirect;
         let name = quoted(&self.service.name);
         self.fragment
-            .element("ids", vec![Value::Mark(redirect)], Data::Nothing)
+            .element(
+                (Family::Inet, "ids"),
+                vec![Value::Mark(redirect)],
+                Data::Nothing,
+            )
             .comment = Some(name);
         for (label, mark) in &self.context.numbered.hosts {
             self.fragment
-                .element("ids", vec![Value::Mark(*mark)], Data::Nothing)
+                .element(
+                    (Family::Inet, "ids"),
+                    vec![Value::Mark(*mark)],
+                    Data::Nothing,
+                )
                 .comment = Some(label.clone());
         }
     }
@@ -178,11 +192,13 @@ impl Builder<'_> {
             let mark = self.mark(server);
             let map = live_map(Ip::from(server.address.ip), !service.keep_port);
             let key: Key = vec![Value::Mark(mark)];
-            self.fragment.element(map, key, Data::Values(data));
+            self.fragment
+                .element((Family::Inet, map), key, Data::Values(data));
         }
         if service.masquerade {
             let key = vec![Value::Mark(self.context.numbered.redirect)];
-            self.fragment.element("masq", key, Data::Nothing);
+            self.fragment
+                .element((Family::Inet, "masq"), key, Data::Nothing);
         }
     }
 
@@ -199,7 +215,8 @@ impl Builder<'_> {
             let first = if listener.log { "l" } else { "r" };
             let chain = format!("{first}_{}", self.name);
             for (map, key) in keys(listener) {
-                self.fragment.element(map, key, Data::Goto(chain.clone()));
+                self.fragment
+                    .element((Family::Inet, map), key, Data::Goto(chain.clone()));
             }
         }
     }
@@ -208,7 +225,7 @@ impl Builder<'_> {
         let name = format!("{prefix}_{}", self.name);
         self.fragment
             .chains
-            .insert(name, Chain { hook: None, rules });
+            .insert((Family::Inet, name), Chain { hook: None, rules });
     }
 
     fn goto(&self, prefix: &str) -> Statement {
@@ -250,7 +267,7 @@ impl Builder<'_> {
         let comment = format!("redirect {}: sessions", quoted(&self.service.name));
         self.fragment
             .objects
-            .insert(counter.clone(), Object::Counter(comment));
+            .insert((Family::Inet, counter.clone()), Object::Counter(comment));
         rules.push(vec![Statement::Count(counter)]);
         for ip in tcp {
             let timeout = Statement::Timeout(timeout_name(ip, seconds(self.service)));
@@ -266,7 +283,7 @@ impl Builder<'_> {
         rules
     }
 
-    fn choose(&self, ip: Ip) -> Option<Rule> {
+    pub(super) fn choose(&self, ip: Ip) -> Option<Rule> {
         let slots = self.slots(ip);
         let first = *slots.first()?;
         let one = slots.iter().all(|mark| *mark == first);
@@ -309,7 +326,7 @@ impl Builder<'_> {
         let comment = format!("redirect {}: overflow", quoted(&self.service.name));
         self.fragment
             .objects
-            .insert(counter.clone(), Object::Counter(comment));
+            .insert((Family::Inet, counter.clone()), Object::Counter(comment));
         let mut overflow = vec![vec![Statement::Count(counter)]];
         let mut rules = Vec::new();
         for (mark, limit) in hosts {

@@ -3,7 +3,7 @@
 //! Must never be read back: the kernel is asked over netlink.
 
 use super::model::{
-    At, Carries, Chain, Data, Dynamic, Element, Family, Fragment, Hook, Ip, Key, Kind, Load,
+    At, Carries, Chain, Data, Dynamic, Element, Family, Fragment, Hook, Ip, Key, Kind, Load, Name,
     Object, Rule, Selector, Set, Statement, Type, Value, Verdict,
 };
 use std::collections::BTreeMap;
@@ -28,16 +28,19 @@ impl Display for Listing<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "table {} {} {{", self.family.keyword(), self.name)?;
         writeln!(f, "\tcomment \"{}\"", self.comment)?;
+        let ours = |name: &Name| name.0 == self.family;
         let objects = self.fragments.iter().flat_map(|x| &x.objects);
+        let objects = objects.filter(|(name, _)| ours(name));
         let (counters, others): (Vec<_>, Vec<_>) =
             objects.partition(|(_, o)| matches!(o, Object::Counter(_)));
         for (name, object) in counters.into_iter().chain(others) {
-            write_object(f, name, object)?;
+            write_object(f, &name.1, object)?;
         }
-        for set in self.sets {
+        for set in self.sets.iter().filter(|s| s.family == self.family) {
             self.write_set(f, set)?;
         }
-        for (name, chain) in self.fragments.iter().flat_map(|x| &x.chains) {
+        let chains = self.fragments.iter().flat_map(|x| &x.chains);
+        for (name, chain) in chains.filter(|(name, _)| ours(name)) {
             write_chain(f, name, chain)?;
         }
         f.write_str("}\n")
@@ -86,7 +89,13 @@ impl Listing<'_> {
     fn write_elements(&self, f: &mut Formatter<'_>, set: &Set) -> fmt::Result {
         let mut all: BTreeMap<&Key, &Element> = BTreeMap::new();
         for fragment in &self.fragments {
-            all.extend(fragment.elements.get(set.name).into_iter().flatten());
+            all.extend(
+                fragment
+                    .elements
+                    .get(&(set.family, set.name))
+                    .into_iter()
+                    .flatten(),
+            );
         }
         if all.is_empty() {
             return Ok(());
@@ -171,21 +180,31 @@ fn write_object(f: &mut Formatter<'_>, name: &str, object: &Object) -> fmt::Resu
     writeln!(f, "\t}}")
 }
 
-fn write_chain(f: &mut Formatter<'_>, name: &str, chain: &Chain) -> fmt::Result {
-    writeln!(f, "\n\tchain {name} {{")?;
+fn write_chain(f: &mut Formatter<'_>, name: &Name, chain: &Chain) -> fmt::Result {
+    writeln!(f, "\n\tchain {} {{", name.1)?;
     if let Some(hook) = &chain.hook {
         writeln!(f, "\t\t{hook}")?;
     }
     for rule in &chain.rules {
-        writeln!(f, "\t\t{}", rule_text(rule))?;
+        writeln!(f, "\t\t{}", rule_text(name.0, rule))?;
     }
     writeln!(f, "\t}}")
 }
 
-/// A rule in one line.
-pub fn rule_text(rule: &Rule) -> String {
+/// A rule of a table of `family` in one line.
+pub fn rule_text(family: Family, rule: &Rule) -> String {
     let parts: Vec<String> = rule.iter().map(Statement::to_string).collect();
-    parts.join(" ")
+    let mut text = parts.join(" ");
+    if rule.first() == Some(&Statement::Closing) {
+        text = text.replace("th sport . th dport", "tcp sport . tcp dport");
+    }
+    match family {
+        Family::Inet => text,
+        Family::Netdev => text
+            .replace("ct mark", "meta mark")
+            .replace("meta nfproto ipv4", "meta protocol ip")
+            .replace("meta nfproto ipv6", "meta protocol ip6"),
+    }
 }
 
 impl Display for Hook {
@@ -256,7 +275,7 @@ impl Display for Statement {
             Statement::Family(Ip::V6) => f.write_str("meta nfproto ipv6"),
             Statement::Dispatch { key, map, .. } => write!(f, "{} vmap @{map}", loads(key)),
             Statement::NotOpening => f.write_str("tcp flags != syn / syn,ack"),
-            Statement::Closing => f.write_str("tcp flags & (fin | rst) != 0x0"),
+            Statement::Closing => f.write_str("tcp flags fin,rst"),
             Statement::Count(name) => write!(f, "counter name \"{name}\""),
             Statement::Timeout(name) => write!(f, "ct timeout set \"{name}\""),
             Statement::Label(bit) => write!(f, "ct label set {bit}"),
@@ -283,6 +302,7 @@ impl Display for Statement {
                 }
                 write!(f, "dnat {} to ct mark map @{map}", ip.keyword())
             }
+            Statement::MarkIn(set) => write!(f, "ct mark @{set}"),
             Statement::Translated => f.write_str("ct status dnat"),
             Statement::RedirectIn(set) => write!(f, "ct mark & 0xfffff000 == @{set}"),
             Statement::Masquerade => f.write_str("masquerade"),

@@ -199,6 +199,110 @@ impl Network {
     }
 }
 
+/// Client – router – one link with balancer and servers, as in the interview of 2008 about Direct Server Return:
+/// the router sends the virtual address to the balancer, servers have it on their loopback and answer through the router.
+/// Client 10.1.0.2 and fd01::2, link 10.2.0.0/24 and fd02::/64, router .1, balancer .2, servers .11 ….
+#[derive(Debug)]
+pub struct Direct {
+    pub client: Namespace,
+    pub router: Namespace,
+    pub balancer: Namespace,
+    pub servers: Vec<Namespace>,
+}
+
+impl Direct {
+    pub fn new(count: usize) -> Direct {
+        let (client, router) = (Namespace::new("c"), Namespace::new("r"));
+        let balancer = Namespace::new("b");
+        ip(&format!(
+            "link add e0 netns {} type veth peer name e0 netns {}",
+            client.name, router.name
+        ));
+        client.ip("addr add 10.1.0.2/24 dev e0");
+        client.ip("addr add fd01::2/64 dev e0 nodad");
+        router.ip("addr add 10.1.0.1/24 dev e0");
+        router.ip("addr add fd01::1/64 dev e0 nodad");
+        router.ip("link add br0 type bridge");
+        router.ip("addr add 10.2.0.1/24 dev br0");
+        router.ip("addr add fd02::1/64 dev br0 nodad");
+        for namespace in [&client, &router] {
+            namespace.ip("link set e0 up");
+        }
+        router.ip("link set br0 up");
+        client.ip("route add default via 10.1.0.1");
+        client.ip("route add default via fd01::1");
+        router.sysctl("net/ipv4/ip_forward", "1");
+        router.sysctl("net/ipv6/conf/all/forwarding", "1");
+        let attach = |namespace: &Namespace, name: &str, host: usize| {
+            ip(&format!(
+                "link add e1 netns {} type veth peer name {name} netns {}",
+                namespace.name, router.name
+            ));
+            router.ip(&format!("link set {name} master br0 up"));
+            namespace.ip(&format!("addr add 10.2.0.{host}/24 dev e1"));
+            namespace.ip(&format!("addr add fd02::{host}/64 dev e1 nodad"));
+            namespace.ip("link set e1 up");
+            namespace.ip("route add default via 10.2.0.1");
+            namespace.ip("route add default via fd02::1");
+        };
+        attach(&balancer, "pb", 2);
+        router.ip("route add 192.0.2.100/32 via 10.2.0.2");
+        router.ip("route add fdaa::100/128 via fd02::2");
+        let servers: Vec<Namespace> = (0..count)
+            .map(|n| {
+                let server = Namespace::new(&format!("s{n}"));
+                server.sysctl("net/ipv4/conf/all/arp_ignore", "1");
+                server.sysctl("net/ipv4/conf/all/arp_announce", "2");
+                attach(&server, &format!("p{n}"), 11 + n);
+                server.ip("addr add 192.0.2.100/32 dev lo");
+                server.ip("addr add fdaa::100/128 dev lo nodad");
+                server
+            })
+            .collect();
+        let network = Direct {
+            client,
+            router,
+            balancer,
+            servers,
+        };
+        network.warm_up();
+        network
+    }
+
+    fn warm_up(&self) {
+        let count = self.servers.len();
+        let all = (0..count).flat_map(|n| [false, true].map(|v6| Network::address(n, v6)));
+        let all: Vec<SocketAddr> = all.map(|ip| SocketAddr::new(ip, 1)).collect();
+        for from in [&self.client, &self.balancer] {
+            let all = all.clone();
+            let refused = |to: &SocketAddr| {
+                TcpStream::connect_timeout(to, Duration::from_millis(300))
+                    .is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused)
+            };
+            let work = move || {
+                all.iter()
+                    .for_each(|to| until("servers are reachable", || refused(to)))
+            };
+            from.run(work).join().unwrap();
+        }
+    }
+}
+
+/// Bytes an interface has received and sent.
+pub fn bytes(namespace: &Namespace, interface: &'static str) -> (u64, u64) {
+    let read = || std::fs::read_to_string("/proc/thread-self/net/dev");
+    let text = namespace.run(read).join().unwrap().unwrap();
+    let line = text
+        .lines()
+        .find_map(|l| l.trim().strip_prefix(&format!("{interface}:")));
+    let fields: Vec<u64> = line
+        .unwrap()
+        .split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect();
+    (fields[0], fields[8])
+}
+
 fn server_namespace(balancer: &Namespace, n: usize) -> Namespace {
     let server = Namespace::new(&format!("s{n}"));
     ip(&format!(

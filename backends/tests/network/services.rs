@@ -114,3 +114,40 @@ pub fn successor() -> Nftables {
     super::until("the table is free", || filter.adopt().is_ok());
     filter
 }
+
+/// Lines of a listing without what changes by itself: counters, order of elements, the owner's name.
+pub fn normalised(listing: &str) -> Vec<String> {
+    let mut text = listing.replace("\n\t\t\t     ", " ");
+    while let Some(at) = text.find(" # progname") {
+        let end = text[at..].find('\n').unwrap() + at;
+        text.replace_range(at..end, "");
+    }
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter(|l| !l.is_empty() && l.trim() != "flags owner")
+        .map(|line| match line.trim().strip_prefix("elements = { ") {
+            None => line.to_owned(),
+            Some(elements) => {
+                let elements = elements.strip_suffix(" }").unwrap();
+                let mut elements: Vec<&str> = elements.split(", ").collect();
+                elements.sort_unstable();
+                format!("elements {}", elements.join(", "))
+            }
+        })
+        .collect();
+    // Objects and chains come in the order of their making.
+    lines.sort();
+    lines
+}
+
+/// Compares a preview with what the kernel holds, line by line.
+pub fn assert_same(preview: &str, listing: &str) {
+    let (left, right) = (normalised(preview), normalised(listing));
+    for line in &right {
+        assert!(left.contains(line), "not in the preview: {line}\n{preview}");
+    }
+    for line in &left {
+        assert!(right.contains(line), "not in the kernel: {line}\n{listing}");
+    }
+    assert_eq!(left.len(), right.len());
+}

@@ -188,7 +188,6 @@ pub fn counters(
 /// The kernel could not be asked.
 pub fn counters_of(
     netlink: &mut Netlink,
-    family: Family,
     name: &str,
     set: &Set,
     keys: &[Key],
@@ -196,7 +195,7 @@ pub fn counters_of(
     let mut found = Counters::new();
     for key in keys {
         let element = [encode::element_key(set, key)];
-        let message = elements_message(family, name, set.name, &element);
+        let message = elements_message(set.family, name, set.name, &element);
         let flags = (libc::NLM_F_REQUEST) as u16;
         let request = raw::single(&message, flags, netlink.next_sequence());
         let answer = netlink.request(&request, |message| {

@@ -4,8 +4,8 @@
 
 use super::raw::{Attribute, ElementData, ElementMessage, Expr, SetMessage, text};
 use crate::nftables::model::{
-    Carries, Data, Dynamic, Element, HOST_MASK, Ip, Key, Load, REDIRECT_MASK, Rule, Selector, Set,
-    Statement, Type, Value, Verdict,
+    Carries, Data, Dynamic, Element, Family, HOST_MASK, Ip, Key, Load, REDIRECT_MASK, Rule,
+    Selector, Set, Statement, Type, Value, Verdict,
 };
 use nftnl::nftnl_sys::{self as sys, libc};
 use std::ffi::CString;
@@ -71,6 +71,22 @@ fn ct(key: i32, word: u32) -> Expr {
         .u32(sys::NFTNL_EXPR_CT_DREG, register(word))
 }
 
+fn load_mark(table: Family, word: u32) -> Expr {
+    match table {
+        Family::Inet => ct(libc::NFT_CT_MARK, word),
+        Family::Netdev => meta(libc::NFT_META_MARK, word),
+    }
+}
+
+fn store_mark(table: Family) -> Expr {
+    match table {
+        Family::Inet => set_ct(libc::NFT_CT_MARK),
+        Family::Netdev => Expr::new(c"meta")
+            .u32(sys::NFTNL_EXPR_META_KEY, number(libc::NFT_META_MARK))
+            .u32(sys::NFTNL_EXPR_META_SREG, register(0)),
+    }
+}
+
 fn set_ct(key: i32) -> Expr {
     Expr::new(c"ct")
         .u32(sys::NFTNL_EXPR_CT_KEY, number(key))
@@ -124,7 +140,17 @@ fn lookup(set: &str, id: u32, into: bool) -> Expr {
     }
 }
 
-fn family(ip: Ip) -> [Expr; 2] {
+fn family(table: Family, ip: Ip) -> [Expr; 2] {
+    if table == Family::Netdev {
+        let ether_type: u16 = match ip {
+            Ip::V4 => 0x0800,
+            Ip::V6 => 0x86dd,
+        };
+        return [
+            meta(libc::NFT_META_PROTOCOL, 0),
+            compare(libc::NFT_CMP_EQ, &ether_type.to_be_bytes()),
+        ];
+    }
     let byte = u8::try_from(nfproto(ip)).unwrap_or(0);
     [
         meta(libc::NFT_META_NFPROTO, 0),
@@ -148,7 +174,7 @@ fn words(load: Load) -> u32 {
     }
 }
 
-fn load(part: Load, word: u32) -> Vec<Expr> {
+fn load(table: Family, part: Load, word: u32) -> Vec<Expr> {
     let network = libc::NFT_PAYLOAD_NETWORK_HEADER;
     let transport = libc::NFT_PAYLOAD_TRANSPORT_HEADER;
     match part {
@@ -160,20 +186,20 @@ fn load(part: Load, word: u32) -> Vec<Expr> {
         Load::Protocol => vec![meta(libc::NFT_META_L4PROTO, word)],
         Load::SourcePort => vec![payload(transport, 0, 2, word)],
         Load::DestinationPort => vec![payload(transport, 2, 2, word)],
-        Load::Mark => vec![ct(libc::NFT_CT_MARK, word)],
+        Load::Mark => vec![load_mark(table, word)],
         Load::Redirect => vec![
-            ct(libc::NFT_CT_MARK, word),
+            load_mark(table, word),
             mask(&REDIRECT_MASK.to_ne_bytes(), word),
         ],
     }
 }
 
 /// Loads a key into the registers from the first on; answers the first free word.
-fn load_key(exprs: &mut Vec<Expr>, key: &[Load], interval: bool) -> u32 {
-    exprs.extend(family_of(key).into_iter().flat_map(family));
+fn load_key(table: Family, exprs: &mut Vec<Expr>, key: &[Load], interval: bool) -> u32 {
+    exprs.extend(family_of(key).into_iter().flat_map(|ip| family(table, ip)));
     let mut word = 0;
     for part in key {
-        exprs.extend(load(*part, word));
+        exprs.extend(load(table, *part, word));
         if interval && *part == Load::Protocol {
             // nft(8) wants ranges in network order, even of a single byte.
             exprs.push(
@@ -228,23 +254,24 @@ fn connections(limit: u32) -> Expr {
 }
 
 /// The expressions of a rule. `anonymous` takes a set inside the rule and answers its number in the transaction.
-pub fn rule(rule: &Rule, anonymous: &mut dyn FnMut(Anonymous) -> u32) -> Vec<Expr> {
+pub fn rule(table: Family, rule: &Rule, anonymous: &mut dyn FnMut(Anonymous) -> u32) -> Vec<Expr> {
     let mut exprs = Vec::new();
     for part in rule {
-        statement(part, &mut exprs, anonymous);
+        statement(table, part, &mut exprs, anonymous);
     }
     exprs
 }
 
 fn statement(
+    table: Family,
     statement: &Statement,
     exprs: &mut Vec<Expr>,
     anonymous: &mut dyn FnMut(Anonymous) -> u32,
 ) {
     match statement {
-        Statement::Family(ip) => exprs.extend(family(*ip)),
+        Statement::Family(ip) => exprs.extend(family(table, *ip)),
         Statement::Dispatch { key, map, interval } => {
-            load_key(exprs, key, *interval);
+            load_key(table, exprs, key, *interval);
             exprs.push(lookup(map, 0, false).u32(sys::NFTNL_EXPR_LOOKUP_DREG, 0));
         }
         Statement::NotOpening => {
@@ -261,20 +288,20 @@ fn statement(
             exprs.extend([immediate(&label(*bit)), set_ct(libc::NFT_CT_LABELS)]);
         }
         Statement::SetMark(mark) => {
-            exprs.extend([immediate(&mark.to_ne_bytes()), set_ct(libc::NFT_CT_MARK)]);
+            exprs.extend([immediate(&mark.to_ne_bytes()), store_mark(table)]);
         }
         Statement::IsMark(mark) => exprs.extend([
-            ct(libc::NFT_CT_MARK, 0),
+            load_mark(table, 0),
             compare(libc::NFT_CMP_EQ, &mark.to_ne_bytes()),
         ]),
         Statement::MarkFrom { key, map } => {
-            load_key(exprs, key, false);
-            exprs.extend([lookup(map, 0, true), set_ct(libc::NFT_CT_MARK)]);
+            load_key(table, exprs, key, false);
+            exprs.extend([lookup(map, 0, true), store_mark(table)]);
         }
         Statement::MarkFromSlots { selector, slots } => {
             let id = anonymous(slot_map(slots));
-            exprs.extend(select(*selector, slots.len()));
-            exprs.extend([lookup("__map%d", id, true), set_ct(libc::NFT_CT_MARK)]);
+            exprs.extend(select(table, *selector, slots.len()));
+            exprs.extend([lookup("__map%d", id, true), store_mark(table)]);
         }
         Statement::Host(present) => {
             let operation = match present {
@@ -282,7 +309,7 @@ fn statement(
                 false => libc::NFT_CMP_EQ,
             };
             exprs.extend([
-                ct(libc::NFT_CT_MARK, 0),
+                load_mark(table, 0),
                 mask(&HOST_MASK.to_ne_bytes(), 0),
                 compare(operation, &[0; 4]),
             ]);
@@ -292,9 +319,9 @@ fn statement(
             key,
             map,
             timeout,
-        } => learn(exprs, *action, key, map, *timeout),
+        } => learn(table, exprs, *action, key, map, *timeout),
         Statement::Connections { set, limit } => {
-            exprs.push(ct(libc::NFT_CT_MARK, 0));
+            exprs.push(load_mark(table, 0));
             exprs.push(
                 Expr::new(c"dynset")
                     .u32(sys::NFTNL_EXPR_DYNSET_SREG_KEY, register(0))
@@ -307,13 +334,16 @@ fn statement(
             );
         }
         Statement::Translate { ip, map, port } => translate(exprs, *ip, map, *port, anonymous),
+        Statement::MarkIn(set) => {
+            exprs.extend([load_mark(table, 0), lookup(set, 0, false)]);
+        }
         Statement::Translated => exprs.extend([
             ct(libc::NFT_CT_STATUS, 0),
             mask(&DST_NAT.to_ne_bytes(), 0),
             compare(libc::NFT_CMP_NEQ, &[0; 4]),
         ]),
         Statement::RedirectIn(set) => {
-            exprs.extend(load(Load::Redirect, 0));
+            exprs.extend(load(table, Load::Redirect, 0));
             exprs.push(lookup(set, 0, false));
         }
         Statement::Masquerade => exprs.push(Expr::new(c"masq")),
@@ -322,7 +352,7 @@ fn statement(
                 .text(sys::NFTNL_EXPR_LOG_PREFIX, prefix)
                 .with(sys::NFTNL_EXPR_LOG_GROUP, Attribute::U16(*group)),
         ),
-        Statement::Forward { .. } => {}
+        Statement::Forward { ip, map, device } => forward(exprs, *ip, map, device),
         Statement::Verdict(v) => exprs.push(verdict(v)),
     }
 }
@@ -336,7 +366,7 @@ fn tcp_flags(exprs: &mut Vec<Expr>, bits: u8) {
     ]);
 }
 
-fn select(selector: Selector, count: usize) -> Vec<Expr> {
+fn select(table: Family, selector: Selector, count: usize) -> Vec<Expr> {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     let numgen = |kind: i32| {
         Expr::new(c"numgen")
@@ -349,8 +379,8 @@ fn select(selector: Selector, count: usize) -> Vec<Expr> {
         Selector::Random => vec![numgen(libc::NFT_NG_RANDOM)],
         Selector::Hash { ip, seed } => {
             let source = Load::Source(ip);
-            let mut exprs: Vec<Expr> = family(ip).into();
-            exprs.extend(load(source, 4));
+            let mut exprs: Vec<Expr> = family(table, ip).into();
+            exprs.extend(load(table, source, 4));
             exprs.push(
                 Expr::new(c"hash")
                     .u32(sys::NFTNL_EXPR_HASH_SREG, register(4))
@@ -408,11 +438,18 @@ fn protocols() -> Anonymous {
     }
 }
 
-fn learn(exprs: &mut Vec<Expr>, action: Dynamic, key: &[Load], map: &str, timeout: Option<u32>) {
-    let end = load_key(exprs, key, false);
+fn learn(
+    table: Family,
+    exprs: &mut Vec<Expr>,
+    action: Dynamic,
+    key: &[Load],
+    map: &str,
+    timeout: Option<u32>,
+) {
+    let end = load_key(table, exprs, key, false);
     // The next whole register: one that the key's last word shares would be overwritten.
     let data = end.div_ceil(4) * 4;
-    exprs.extend(load(Load::Mark, data));
+    exprs.extend(load(table, Load::Mark, data));
     let operation = match action {
         Dynamic::Update => number(libc::NFT_DYNSET_OP_UPDATE),
         Dynamic::Delete => DYNSET_DELETE,
@@ -454,6 +491,24 @@ fn translate(
         true => nat.u32(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, register(after)),
         false => nat,
     });
+}
+
+/// The device is a number in the kernel; one that is not there gets 0, which the kernel refuses.
+fn forward(exprs: &mut Vec<Expr>, ip: Ip, map: &str, device: &str) {
+    let index = nix::net::if_::if_nametoindex(device).unwrap_or(0);
+    let second = 4;
+    exprs.extend([
+        immediate(&index.to_ne_bytes()),
+        load_mark(Family::Netdev, second),
+        Expr::new(c"lookup")
+            .u32(sys::NFTNL_EXPR_LOOKUP_SREG, register(second))
+            .u32(sys::NFTNL_EXPR_LOOKUP_DREG, register(second))
+            .text(sys::NFTNL_EXPR_LOOKUP_SET, map),
+        Expr::new(c"fwd")
+            .u32(sys::NFTNL_EXPR_FWD_SREG_DEV, register(0))
+            .u32(sys::NFTNL_EXPR_FWD_SREG_ADDR, register(second))
+            .u32(sys::NFTNL_EXPR_FWD_NFPROTO, nfproto(ip)),
+    ]);
 }
 
 /// Number of a type in nft(8).

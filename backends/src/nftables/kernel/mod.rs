@@ -10,11 +10,13 @@ mod monitor;
 mod raw;
 mod socket;
 mod states;
+mod surroundings;
 mod transaction;
 
+use super::dsr;
 use super::labels::Labels;
 use super::layout;
-use super::model::{Element, Family, Fragment, Key, Object, Set, Value};
+use super::model::{Chain, Element, Family, Fragment, Key, Name, Object, Set, SetName, Value};
 use super::numbers::Numbers;
 use super::service::{self, Context};
 use crate::filter::{
@@ -37,11 +39,17 @@ const OWNER: u32 = 2;
 /// `NFT_TABLE_F_PERSIST` (Linux 6.9): the table outlives its owner, who may be killed.
 const PERSIST: u32 = 4;
 /// Sets that count sessions by host.
-const LIVE: [&str; 4] = ["live4", "live6", "keep4", "keep6"];
+const LIVE: [SetName; 5] = [
+    (Family::Inet, "live4"),
+    (Family::Inet, "live6"),
+    (Family::Inet, "keep4"),
+    (Family::Inet, "keep6"),
+    (Family::Netdev, "sessions"),
+];
 /// Set of connections by limited host.
 const CAP: &str = "cap";
 /// Sets that a resynchronisation leaves alone: numbers and what the packet path learned.
-const KEPT: [&str; 3] = ["ids", "sticky4", "sticky6"];
+const KEPT: [&str; 5] = ["ids", "sticky4", "sticky6", "flow4", "flow6"];
 
 /// Whether this process may use nftables here. Changes nothing.
 ///
@@ -90,6 +98,8 @@ pub struct Nftables {
     /// Sees foreign changes where the table cannot be owned.
     monitor: Option<Monitor>,
     labels: Labels,
+    /// The netdev table was made.
+    netdev: bool,
     /// Lines for the log, delivered by the next tick.
     notices: Vec<String>,
 }
@@ -105,7 +115,7 @@ impl Nftables {
         Ok(Nftables {
             table: table.to_owned(),
             netlink,
-            sets: layout::sets(),
+            sets: super::sets(),
             flags: None,
             numbers: Numbers::default(),
             current: Ruleset::default(),
@@ -116,12 +126,13 @@ impl Nftables {
             settings: Settings::default(),
             monitor: None,
             labels: Labels::read(),
+            netdev: false,
             notices: Vec::new(),
         })
     }
 
     fn transaction(&self) -> Transaction {
-        Transaction::new(Family::Inet, &self.table)
+        Transaction::new(&self.table)
     }
 
     fn transact(&mut self, transaction: Transaction) -> Result<(), FilterError> {
@@ -181,8 +192,8 @@ impl Nftables {
 
     fn live_counters(&mut self) -> Result<Counters, FilterError> {
         let mut all = Counters::new();
-        for set in LIVE {
-            match dump::counters(&mut self.netlink, Family::Inet, &self.table, set) {
+        for (family, set) in LIVE {
+            match dump::counters(&mut self.netlink, family, &self.table, set) {
                 Ok(counters) => all.extend(counters),
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
                 Err(error) => return self.asked(Err(error)),
@@ -257,46 +268,64 @@ impl Nftables {
         for set in self.sets.iter().filter(|s| s.counter) {
             let keys: Vec<Key> = change
                 .deleted
-                .get(set.name)
+                .get(&(set.family, set.name))
                 .into_iter()
                 .flatten()
                 .cloned()
                 .collect();
-            let answer =
-                dump::counters_of(&mut self.netlink, Family::Inet, &self.table, set, &keys);
+            let answer = dump::counters_of(&mut self.netlink, &self.table, set, &keys);
             let counters = self.asked(answer)?;
             self.counted.extend(counters);
         }
         Ok(())
     }
 
+    fn set(&self, (family, name): SetName) -> Option<&Set> {
+        let mut sets = self.sets.iter();
+        sets.find(|s| s.family == family && s.name == name)
+    }
+
+    /// Makes a table and its sets, as far as they are not there.
+    fn declare(&self, transaction: &mut Transaction, family: Family) {
+        transaction.select(family);
+        transaction.declare_table(self.flags.unwrap_or(0), layout::COMMENT);
+        for set in self.sets.iter().filter(|s| s.family == family) {
+            transaction.declare_set(set);
+        }
+    }
+
     /// A transaction for the difference.
     fn update(&mut self, change: &Change) -> Result<(), FilterError> {
         self.rescue_counters(change)?;
         let mut transaction = self.transaction();
+        let netdev = change.touches(Family::Netdev) && !self.netdev;
+        if netdev {
+            self.declare(&mut transaction, Family::Netdev);
+        }
         for (name, object) in &change.objects {
             transaction.declare_object(name, object);
         }
         for name in change.chains.keys() {
             if change.new_chains.contains(name) {
-                transaction.declare_chain(name, None);
+                transaction
+                    .declare_chain(name, change.chains.get(name).and_then(|c| c.hook.as_ref()));
             }
         }
         for (set, keys) in &change.deleted {
-            if let Some(set) = self.sets.iter().find(|s| s.name == *set) {
+            if let Some(set) = self.set(*set) {
                 transaction.delete_elements(set, keys.iter());
             }
         }
         self.forget_connections(&mut transaction, change)?;
         for (name, chain) in &change.chains {
             if !change.new_chains.contains(name) {
-                transaction.flush_rules(Some(name));
+                transaction.flush_chain(name);
             }
             transaction.add_rules(name, chain);
         }
         self.add_elements(&mut transaction, &change.added);
         for name in &change.gone_chains {
-            transaction.flush_rules(Some(name));
+            transaction.flush_chain(name);
         }
         for name in &change.gone_chains {
             transaction.delete_chain(name);
@@ -307,7 +336,9 @@ impl Nftables {
         if transaction.len() == 0 {
             return Ok(());
         }
-        self.transact(transaction)
+        self.transact(transaction)?;
+        self.netdev |= netdev;
+        Ok(())
     }
 
     /// The kernel's lists of connections of hosts whose limit changes: the next connection makes a new one.
@@ -316,7 +347,7 @@ impl Nftables {
         transaction: &mut Transaction,
         change: &Change,
     ) -> Result<(), FilterError> {
-        let Some(set) = self.sets.iter().find(|s| s.name == CAP) else {
+        let Some(set) = self.set((Family::Inet, CAP)) else {
             return Ok(());
         };
         let keys = change.capped.iter().map(|mark| vec![Value::Mark(*mark)]);
@@ -338,8 +369,7 @@ impl Nftables {
             };
             present.iter().any(|e| e.key == bytes)
         };
-        let set = self.sets.iter().find(|s| s.name == CAP);
-        if let Some(set) = set {
+        if let Some(set) = self.set((Family::Inet, CAP)) {
             transaction.delete_elements(set, keys.iter().filter(there));
         }
         Ok(())
@@ -348,10 +378,10 @@ impl Nftables {
     fn add_elements(
         &self,
         transaction: &mut Transaction,
-        added: &BTreeMap<&'static str, BTreeMap<Key, Element>>,
+        added: &BTreeMap<SetName, BTreeMap<Key, Element>>,
     ) {
         for (name, elements) in added {
-            let Some(set) = self.sets.iter().find(|s| s.name == *name) else {
+            let Some(set) = self.set(*name) else {
                 continue;
             };
             let counted = |key: &Key| match (set.counter, key.first()) {
@@ -372,19 +402,36 @@ impl Nftables {
         base: &Fragment,
         fragments: &BTreeMap<String, Installed>,
     ) -> Result<(), FilterError> {
-        let answer = dump::chains(&mut self.netlink, Family::Inet, &self.table);
-        let old_chains = self.asked(answer)?;
-        let answer = dump::objects(&mut self.netlink, Family::Inet, &self.table);
-        let old_objects = self.asked(answer)?;
         let all = || std::iter::once(base).chain(fragments.values().map(|i| &i.fragment));
+        let netdev = all().any(|f| f.chains.keys().any(|(family, _)| *family == Family::Netdev));
+        let old = dump::table(&mut self.netlink, Family::Netdev, &self.table);
+        let old_netdev = self.asked(old)?.is_some();
         let mut transaction = self.transaction();
-        transaction.declare_table(self.flags.unwrap_or(0), layout::COMMENT);
-        for set in &self.sets {
-            transaction.declare_set(set);
+        let mut families = vec![Family::Inet];
+        if netdev {
+            families.push(Family::Netdev);
+        } else if old_netdev {
+            transaction.select(Family::Netdev);
+            transaction.delete_table();
         }
-        transaction.flush_rules(None);
-        for set in self.sets.iter().filter(|s| !KEPT.contains(&s.name)) {
-            transaction.flush_set(set.name);
+        let mut old_chains = Vec::new();
+        let mut old_objects = Vec::new();
+        for family in families {
+            if family == Family::Inet || old_netdev {
+                let chains = dump::chains(&mut self.netlink, family, &self.table);
+                let chains = self.asked(chains)?;
+                old_chains.extend(chains.into_iter().map(|name| (family, name)));
+                let objects = dump::objects(&mut self.netlink, family, &self.table);
+                let objects = self.asked(objects)?;
+                let objects = objects.into_iter();
+                old_objects.extend(objects.map(|(name, kind, _)| ((family, name), kind)));
+            }
+            self.declare(&mut transaction, family);
+            transaction.flush_table();
+            let sets = self.sets.iter().filter(|s| s.family == family);
+            for set in sets.filter(|s| !KEPT.contains(&s.name)) {
+                transaction.flush_set(set);
+            }
         }
         for (name, object) in all().flat_map(|f| &f.objects) {
             transaction.declare_object(name, object);
@@ -398,17 +445,19 @@ impl Nftables {
         for fragment in all() {
             self.add_elements(&mut transaction, &fragment.elements);
         }
-        for name in old_chains {
-            if !all().any(|f| f.chains.contains_key(&name)) {
-                transaction.delete_chain(&name);
+        for name in &old_chains {
+            if !all().any(|f| f.chains.contains_key(name)) {
+                transaction.delete_chain(name);
             }
         }
-        for (name, kind, _) in old_objects {
-            if !all().any(|f| f.objects.contains_key(&name)) {
-                transaction.delete_object(&name, kind);
+        for (name, kind) in &old_objects {
+            if !all().any(|f| f.objects.contains_key(name)) {
+                transaction.delete_object(name, *kind);
             }
         }
-        self.transact(transaction)
+        self.transact(transaction)?;
+        self.netdev = netdev;
+        Ok(())
     }
 
     /// Writes `desired` into the kernel and remembers it.
@@ -455,13 +504,13 @@ impl Nftables {
 /// The difference of two states of the table.
 #[derive(Debug, Default)]
 struct Change {
-    objects: BTreeMap<String, Object>,
-    gone_objects: BTreeMap<String, u32>,
-    chains: BTreeMap<String, super::model::Chain>,
-    new_chains: BTreeSet<String>,
-    gone_chains: BTreeSet<String>,
-    added: BTreeMap<&'static str, BTreeMap<Key, Element>>,
-    deleted: BTreeMap<&'static str, BTreeSet<Key>>,
+    objects: BTreeMap<Name, Object>,
+    gone_objects: BTreeMap<Name, u32>,
+    chains: BTreeMap<Name, Chain>,
+    new_chains: BTreeSet<Name>,
+    gone_chains: BTreeSet<Name>,
+    added: BTreeMap<SetName, BTreeMap<Key, Element>>,
+    deleted: BTreeMap<SetName, BTreeSet<Key>>,
     /// Hosts whose limit changes.
     capped: BTreeSet<u32>,
 }
@@ -501,27 +550,32 @@ impl Change {
 
     fn compare_elements(&mut self, old: &Fragment, new: &Fragment) {
         let empty = BTreeMap::new();
-        let sets: BTreeSet<&'static str> = old
+        let sets: BTreeSet<SetName> = old
             .elements
             .keys()
             .chain(new.elements.keys())
             .copied()
             .collect();
         for set in sets {
-            let before = old.elements.get(set).unwrap_or(&empty);
-            let after = new.elements.get(set).unwrap_or(&empty);
+            let before = old.elements.get(&set).unwrap_or(&empty);
+            let after = new.elements.get(&set).unwrap_or(&empty);
             for (key, element) in after.iter().filter(|(k, e)| before.get(*k) != Some(e)) {
                 let added = self.added.entry(set).or_default();
                 added.insert(key.clone(), element.clone());
             }
             // A number that was given stays known, so that nobody else gets it while connections carry it.
-            if set == "ids" {
+            if set.1 == "ids" {
                 continue;
             }
             for (key, _) in before.iter().filter(|(k, e)| after.get(*k) != Some(e)) {
                 self.deleted.entry(set).or_default().insert(key.clone());
             }
         }
+    }
+
+    fn touches(&self, family: Family) -> bool {
+        self.chains.keys().any(|(f, _)| *f == family)
+            || self.added.keys().any(|(f, _)| *f == family)
     }
 
     fn compare_limits(&mut self, old: &BTreeMap<u32, u32>, new: &BTreeMap<u32, u32>) {
@@ -555,7 +609,7 @@ impl PacketFilter for Nftables {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            route: false,
+            route: true,
             tag: true,
             match_only: true,
             interface: true,
@@ -579,6 +633,8 @@ impl PacketFilter for Nftables {
     fn apply(&mut self, desired: &Ruleset) -> Result<Vec<TableChange>, FilterError> {
         support::check(desired, self.capabilities(), self.name())?;
         collisions::check(desired)?;
+        desired.services.iter().try_for_each(dsr::check)?;
+        surroundings::check(desired)?;
         if self.flags.is_none() {
             self.adopt()?;
         }
@@ -600,7 +656,11 @@ impl PacketFilter for Nftables {
     fn statistics(&mut self) -> Result<Vec<ServiceStatistics>, FilterError> {
         let live = self.live_counters()?;
         let answer = dump::objects(&mut self.netlink, Family::Inet, &self.table);
-        let objects = self.asked(answer)?;
+        let mut objects = self.asked(answer)?;
+        if self.netdev {
+            let answer = dump::objects(&mut self.netlink, Family::Netdev, &self.table);
+            objects.extend(self.asked(answer)?);
+        }
         let sessions: BTreeMap<&str, u64> = objects
             .iter()
             .map(|(name, _, packets)| (name.as_str(), *packets))
@@ -663,7 +723,9 @@ impl PacketFilter for Nftables {
         }
         let mut transaction = self.transaction();
         for set in self.sets.iter().filter(|s| s.name.starts_with("svc")) {
-            transaction.flush_set(set.name);
+            if set.family == Family::Inet || self.netdev {
+                transaction.flush_set(set);
+            }
         }
         self.transact(transaction)?;
         self.resync = true;
@@ -677,9 +739,16 @@ impl PacketFilter for Nftables {
         for service in self.current.services.clone() {
             self.kill_states(service.id, None)?;
         }
+        let answer = dump::table(&mut self.netlink, Family::Netdev, &self.table);
+        let netdev = self.asked(answer)?.is_some();
         let mut transaction = self.transaction();
         transaction.delete_table();
+        if netdev {
+            transaction.select(Family::Netdev);
+            transaction.delete_table();
+        }
         self.transact(transaction)?;
+        self.netdev = false;
         self.flags = None;
         self.monitor = None;
         self.resync = true;
@@ -688,6 +757,10 @@ impl PacketFilter for Nftables {
         self.installed.clear();
         self.current = Ruleset::default();
         Ok(())
+    }
+
+    fn warnings(&self, desired: &Ruleset) -> Vec<String> {
+        surroundings::warnings(desired)
     }
 
     fn preview(&self, desired: &Ruleset) -> String {

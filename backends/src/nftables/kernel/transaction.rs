@@ -7,16 +7,17 @@ use super::raw::{
     ELEMENTS_PER_MESSAGE, ElementMessage, ElementsMessage, FlushRules, Message, Numbered,
     ObjectMessage, Quiet, SetMessage, TIMEOUT, TableMessage, text,
 };
-use crate::nftables::model::{At, Chain, Family, Hook, Key, Kind, Object, Set};
+use crate::nftables::model::{At, Chain, Family, Hook, Key, Kind, Name, Object, Set};
 use nftnl::nftnl_sys::libc;
 use nftnl::{Batch, ChainType, MsgType, Policy, ProtoFamily, Rule as NlRule, Table};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 
-/// A batch for one table.
+/// A batch for our tables.
 pub struct Transaction {
     batch: Batch,
+    /// Of the messages that follow.
     family: Family,
     name: CString,
     table: Table,
@@ -39,21 +40,29 @@ const DESTROY_ELEMENTS: i32 = 30;
 const PAGE: u32 = 256 * 1024;
 
 impl Transaction {
-    /// An empty one.
-    pub fn new(family: Family, table: &str) -> Transaction {
+    /// An empty one, for tables of this name.
+    pub fn new(table: &str) -> Transaction {
         let name = text(table);
-        let proto = match family {
-            Family::Inet => ProtoFamily::Inet,
-            Family::Netdev => ProtoFamily::NetDev,
-        };
         Transaction {
             batch: Batch::with_page_size(PAGE),
-            family,
-            table: Table::new(&name, proto),
+            family: Family::Inet,
+            table: Table::new(&name, ProtoFamily::Inet),
             name,
             sequence: Cell::new(0),
             next_set: 1,
             names: BTreeMap::new(),
+        }
+    }
+
+    /// Chooses the table of the messages that follow.
+    pub fn select(&mut self, family: Family) {
+        if self.family != family {
+            self.family = family;
+            let proto = match family {
+                Family::Inet => ProtoFamily::Inet,
+                Family::Netdev => ProtoFamily::NetDev,
+            };
+            self.table = Table::new(&self.name, proto);
         }
     }
 
@@ -116,6 +125,7 @@ impl Transaction {
 
     /// Makes a set if it is not there.
     pub fn declare_set(&mut self, set: &Set) {
+        self.select(set.family);
         let mut message = encode::set(set, self.protocol(), &self.name);
         message.id = self.next_id();
         self.add(&message, || format!("map {}", set.name));
@@ -128,7 +138,9 @@ impl Transaction {
     }
 
     /// Deletes all elements of a set.
-    pub fn flush_set(&mut self, set: &str) {
+    pub fn flush_set(&mut self, set: &Set) {
+        self.select(set.family);
+        let set = set.name;
         let message = ElementsMessage {
             family: self.protocol(),
             table: self.name.clone(),
@@ -156,29 +168,34 @@ impl Transaction {
 
     /// Adds elements.
     pub fn add_elements(&mut self, set: &Set, elements: &[ElementMessage]) {
+        self.select(set.family);
         self.elements(set.name, 0, elements, libc::NFT_MSG_NEWSETELEM);
     }
 
     /// Deletes elements by key; each must be there.
     pub fn delete_elements<'a>(&mut self, set: &Set, keys: impl Iterator<Item = &'a Key>) {
         let elements: Vec<ElementMessage> = keys.map(|key| encode::element_key(set, key)).collect();
+        self.select(set.family);
         self.elements(set.name, 0, &elements, libc::NFT_MSG_DELSETELEM);
     }
 
     /// Deletes elements that may have gone by themselves (Linux 6.3).
     pub fn destroy_elements<'a>(&mut self, set: &Set, keys: impl Iterator<Item = &'a Key>) {
         let elements: Vec<ElementMessage> = keys.map(|key| encode::element_key(set, key)).collect();
+        self.select(set.family);
         self.elements(set.name, 0, &elements, DESTROY_ELEMENTS);
     }
 
     /// Makes an object if it is not there.
-    pub fn declare_object(&mut self, name: &str, object: &Object) {
+    pub fn declare_object(&mut self, (family, name): &Name, object: &Object) {
+        self.select(*family);
         let message = self.object_message(name, object, libc::NFT_MSG_NEWOBJ);
-        self.add(&message, || name.to_owned());
+        self.add(&message, || name.clone());
     }
 
     /// Deletes an object.
-    pub fn delete_object(&mut self, name: &str, kind: u32) {
+    pub fn delete_object(&mut self, (family, name): &Name, kind: u32) {
+        self.select(*family);
         let message = ObjectMessage {
             family: self.protocol(),
             table: self.name.clone(),
@@ -188,7 +205,7 @@ impl Transaction {
             user_data: Vec::new(),
             kind: libc::NFT_MSG_DELOBJ as u16,
         };
-        self.add(&message, || name.to_owned());
+        self.add(&message, || name.clone());
     }
 
     fn object_message(&self, name: &str, object: &Object, kind: i32) -> ObjectMessage {
@@ -210,7 +227,8 @@ impl Transaction {
     }
 
     /// Makes a chain if it is not there.
-    pub fn declare_chain(&mut self, name: &str, hook: Option<&Hook>) {
+    pub fn declare_chain(&mut self, (family, name): &Name, hook: Option<&Hook>) {
+        self.select(*family);
         let mut chain = nftnl::Chain::new(text(name), &self.table);
         if let Some(hook) = hook {
             base_chain(&mut chain, hook);
@@ -225,7 +243,8 @@ impl Transaction {
     }
 
     /// Deletes a chain that nothing refers to any more.
-    pub fn delete_chain(&mut self, name: &str) {
+    pub fn delete_chain(&mut self, (family, name): &Name) {
+        self.select(*family);
         let chain = nftnl::Chain::new(text(name), &self.table);
         let quiet = Quiet {
             message: &chain,
@@ -236,8 +255,18 @@ impl Transaction {
             .insert(self.sequence.get(), format!("chain {name}"));
     }
 
-    /// Deletes the rules of a chain, or of all.
-    pub fn flush_rules(&mut self, chain: Option<&str>) {
+    /// Deletes the rules of a chain.
+    pub fn flush_chain(&mut self, (family, name): &Name) {
+        self.select(*family);
+        self.flush_rules(Some(name));
+    }
+
+    /// Deletes the rules of all chains of the chosen table.
+    pub fn flush_table(&mut self) {
+        self.flush_rules(None);
+    }
+
+    fn flush_rules(&mut self, chain: Option<&str>) {
         let message = FlushRules {
             family: self.protocol(),
             table: self.name.clone(),
@@ -249,11 +278,12 @@ impl Transaction {
     }
 
     /// Appends the rules of a chain.
-    pub fn add_rules(&mut self, name: &str, chain: &Chain) {
+    pub fn add_rules(&mut self, (family, name): &Name, chain: &Chain) {
+        self.select(*family);
         for rule in &chain.rules {
             let mut sets = Vec::new();
             let mut next = self.next_set;
-            let exprs = encode::rule(rule, &mut |anonymous: Anonymous| {
+            let exprs = encode::rule(*family, rule, &mut |anonymous: Anonymous| {
                 let id = next;
                 next += 1;
                 sets.push((id, anonymous));
@@ -282,7 +312,10 @@ impl Transaction {
             self.batch.add(&quiet, MsgType::Add);
             self.names.insert(
                 self.sequence.get(),
-                format!("rule of {name}: {}", crate::nftables::text::rule_text(rule)),
+                format!(
+                    "rule of {name}: {}",
+                    crate::nftables::text::rule_text(*family, rule)
+                ),
             );
         }
     }

@@ -325,6 +325,8 @@ pub struct RunState {
     pub admin: Vec<Admin>,
     /// Services served in user space, as last published.
     pub forwarding: Vec<Service>,
+    /// Levels that interface groups are demoted by.
+    pub demotion: Vec<(String, i32)>,
     /// Debug level.
     pub verbose: u8,
     /// Random bytes of the daemon, made once at its start: keys that the file does not give are derived from them, so

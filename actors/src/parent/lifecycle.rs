@@ -181,6 +181,7 @@ impl Parent {
     }
 
     pub(super) fn demote(&mut self, group: &str, difference: i32) {
+        self.memory.demoted(group, difference);
         match self.demotion.change(group, difference) {
             Ok(level) => tracing::info!("demotion of group {group} is {level}"),
             Err(error) => tracing::warn!("demotion of group {group}: {error}"),

@@ -15,6 +15,7 @@ pub struct Memory {
     hosts: BTreeMap<HostId, HostStatus>,
     admin: Vec<Admin>,
     forwarding: Vec<Service>,
+    demotion: BTreeMap<String, i32>,
     /// See [`RunState::seed`].
     pub seed: [u8; 16],
 }
@@ -51,6 +52,12 @@ impl Memory {
         }
     }
 
+    /// Learns that a group was demoted, so that a restarted pfe does not do it again.
+    pub fn demoted(&mut self, group: &str, difference: i32) {
+        let level = self.demotion.entry(group.to_owned()).or_default();
+        *level = level.saturating_add(difference);
+    }
+
     /// Forgets what a new configuration does not have.
     pub fn prune(&mut self, config: &Config) {
         let hosts: std::collections::HashSet<HostId> = config
@@ -75,6 +82,7 @@ impl Memory {
             hosts: self.hosts.values().cloned().collect(),
             admin: self.admin.clone(),
             forwarding: self.forwarding.clone(),
+            demotion: self.demotion.clone().into_iter().collect(),
             verbose,
             seed: self.seed,
         }

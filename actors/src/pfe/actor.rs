@@ -185,6 +185,9 @@ impl Pfe {
             return;
         };
         let first = self.state.generation == 0;
+        if first {
+            self.effects.start_from(&staged.run.demotion);
+        }
         let before = std::mem::take(&mut self.state);
         self.state = State::new(generation, staged.config, &staged.run, &before);
         self.configure(ctx);

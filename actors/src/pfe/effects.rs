@@ -16,6 +16,11 @@ pub struct Effects {
 }
 
 impl Effects {
+    /// What an earlier process told the parent.
+    pub fn start_from(&mut self, demotion: &[(String, i32)]) {
+        self.demotion = demotion.iter().cloned().collect();
+    }
+
     /// Messages for the parent after a change.
     pub fn changes(&mut self, state: &State) -> Vec<Message> {
         let mut messages = self.demote(state);
@@ -88,3 +93,6 @@ impl Effects {
         messages
     }
 }
+
+#[cfg(test)]
+mod tests;

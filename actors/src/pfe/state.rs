@@ -339,4 +339,6 @@ impl State {
 }
 
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;

@@ -67,6 +67,7 @@ pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
         launcher: Launcher {
             options: Arc::new(options),
             confinement,
+            transparent: config.relays.iter().any(|relay| relay.transparent),
             foreground: flags.foreground,
             in_process: flags
                 .single_process

@@ -70,6 +70,27 @@ mod tests {
     #![allow(clippy::panic, clippy::unwrap_used)]
     use super::*;
 
+    /// Not a test of its own: what [`outside_a_session_the_process_dies`] runs in a process of its own.
+    #[test]
+    #[ignore = "dies"]
+    fn dies() {
+        install();
+        panic!("role bug");
+    }
+
+    #[test]
+    fn outside_a_session_the_process_dies() {
+        use std::os::unix::process::ExitStatusExt;
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "panics::tests::dies", "--ignored"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        let abort = nix::sys::signal::Signal::SIGABRT as i32;
+        assert_eq!(status.signal(), Some(abort), "{status}");
+    }
+
     #[tokio::test]
     async fn a_panic_inside_is_an_error_and_the_depth_is_restored() {
         let result = catch(async {

@@ -3,7 +3,7 @@
 //! Must never carry payload of a session: bytes stay in the relay process.
 
 use backends::filter::Service;
-use backends::sys::privileges::Confinement;
+use backends::sys::privileges::{Confinement, Keep};
 use conf::Config;
 use conf::model::{HostId, NetRouteId, RedirectId, RelayId, RouterId, TableId};
 use protocols::host::HostStatus;
@@ -50,6 +50,8 @@ messages! {
         options: Arc<crate::options::Options>,
         /// User, group and root directory to change to; `None` when not started as root.
         confinement: Option<Confinement>,
+        /// Privilege that survives the change of user.
+        keep: Keep,
         /// Log to standard error (`-d`).
         foreground: bool,
         /// Debug level.

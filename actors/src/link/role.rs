@@ -95,6 +95,7 @@ pub fn permitted(from: Role, to: Role, kind: Kind) -> bool {
                 | K::Verdict
                 | K::NatResult
                 | K::TicketKeys
+                | K::Snapshot
         ),
         (_, Parent) if matches!(kind, K::Ready | K::Staged | K::Log) => true,
         (Hce, Parent) => kind == K::RunScript,

@@ -14,6 +14,7 @@ use crate::link::message::Kind;
 use crate::link::role::permitted;
 use crate::link::{Incoming, Message, Outgoing, Peer, Role, To};
 use crate::logging;
+use crate::status::{names, sample};
 use actix::prelude::*;
 use backends::service::{self, State};
 use backends::sys::demotion::Demotion;
@@ -55,6 +56,10 @@ pub struct Parent {
     pub(super) ending: Option<u8>,
     pub(super) end: Option<oneshot::Sender<ExitCode>>,
     pub(super) serial: u64,
+    /// Reloads that were accepted.
+    pub(super) accepted: u64,
+    /// Reloads that came to nothing.
+    pub(super) refused: u64,
     pub(super) demotion: Demotion,
     pub(super) scripts: Scripts,
     pub(super) tickets: Vec<Vec<u8>>,
@@ -129,6 +134,8 @@ impl Parent {
             ending: None,
             end: Some(end),
             serial: 0,
+            accepted: 0,
+            refused: 0,
             demotion,
             tickets: Vec::new(),
             routers: HashSet::new(),
@@ -247,6 +254,29 @@ impl Parent {
         }
     }
 
+    /// Tells the metrics listener what only the parent knows.
+    fn snapshot(&mut self) {
+        let mut samples = vec![
+            names::RELOADS.sample(&["accepted"], self.accepted as f64),
+            names::RELOADS.sample(&["refused"], self.refused as f64),
+        ];
+        for role in [Role::Pfe, Role::Hce, Role::Relay, Role::Ca, Role::Status] {
+            let deaths = self.supervisor.deaths(role);
+            samples.push(names::RESTARTS.sample(&[role.name()], deaths as f64));
+        }
+        if self.launcher.in_process.is_none() {
+            samples.extend(sample::samples());
+        }
+        let status = Peer {
+            role: Role::Status,
+            instance: 0,
+        };
+        if let Some(child) = self.children.get(&status) {
+            // A listener that is slow misses some.
+            let _ = child.tell(Message::Snapshot { samples });
+        }
+    }
+
     fn set_verbose(&mut self, level: u8) {
         self.verbose = level;
         logging::set_verbose(level);
@@ -283,6 +313,9 @@ impl Actor for Parent {
         ctx.run_interval(limits::TICKET_REKEY_INTERVAL, |parent, _| parent.rekey());
         if let Some(limit) = service::watchdog() {
             ctx.run_interval(limit / 2, |_, _| service::notify(&State::Alive));
+        }
+        if self.places.metrics.is_some() {
+            ctx.run_interval(limits::SNAPSHOT_INTERVAL, |parent, _| parent.snapshot());
         }
         self.first(ctx);
     }

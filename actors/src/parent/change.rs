@@ -259,6 +259,7 @@ impl Parent {
         if !first {
             let [added, changed, removed] = change.difference;
             tracing::info!("{}", words::reloaded(generation, added, changed, removed));
+            self.accepted = self.accepted.saturating_add(1);
             self.verdict(&change.request, Vec::new());
         }
     }
@@ -306,6 +307,7 @@ impl Parent {
         );
         let generation = self.generation;
         service::notify(&State::Ready { generation });
+        self.refused = self.refused.saturating_add(1);
         self.verdict(request, errors);
     }
 
@@ -383,7 +385,12 @@ impl Handler<Loaded> for Parent {
             self.queued.get_or_insert(request);
             return;
         }
-        match self.sockets.stage(&config, &self.places) {
+        let staged = self
+            .launcher
+            .may_serve(&config)
+            .map_err(|error| vec![error])
+            .and_then(|()| self.sockets.stage(&config, &self.places));
+        match staged {
             Ok(sockets) => {
                 let change = Change {
                     generation: self.attempts.saturating_add(1),

@@ -9,7 +9,7 @@ use crate::logging;
 use crate::options::Options;
 use crate::status::sample;
 use crate::{ca, hce, panics, pfe, relay, status};
-use backends::sys::privileges::{self, Keep, PrivilegeError};
+use backends::sys::privileges::{self, PrivilegeError};
 use backends::sys::signals;
 use futures_util::future::LocalBoxFuture;
 use protocols::log::daemon as words;
@@ -55,6 +55,7 @@ fn child(mut link: UnixStream) -> Result<(), ChildError> {
         me,
         options,
         confinement,
+        keep,
         foreground,
         verbose,
     } = transport::read_first(&mut link)?
@@ -67,10 +68,6 @@ fn child(mut link: UnixStream) -> Result<(), ChildError> {
     let limit = privileges::raise_open_files()?;
     sample::prepare(me);
     if let Some(to) = confinement {
-        let keep = match me.role {
-            Role::Pfe => Keep::NetAdmin,
-            _ => Keep::Nothing,
-        };
         privileges::confine(&to, keep)?;
     }
     let system = actix::System::with_tokio_rt(runtime);

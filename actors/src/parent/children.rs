@@ -9,7 +9,8 @@ use crate::link::{Incoming, Link, Message, Peer, Remote, Role, pair};
 use crate::options::Options;
 use actix::Addr;
 use backends::sys::pass;
-use backends::sys::privileges::Confinement;
+use backends::sys::privileges::{Confinement, Keep};
+use conf::Config;
 use futures_util::future::LocalBoxFuture;
 use std::collections::HashMap;
 use std::io;
@@ -39,6 +40,8 @@ pub struct Launcher {
     pub options: Arc<Options>,
     /// User and root directory of children; `None` = as the parent.
     pub confinement: Option<Confinement>,
+    /// Relay processes may use the addresses of clients (`transparent`).
+    pub transparent: bool,
     /// `-d`
     pub foreground: bool,
     /// `--single-process`: what runs a role inside this process; `None` = every child is a process.
@@ -190,6 +193,7 @@ impl Launcher {
                 me: peer,
                 options: Arc::clone(&self.options),
                 confinement: self.confinement.clone(),
+                keep: self.keep(peer.role),
                 foreground: self.foreground,
                 verbose,
             };
@@ -197,6 +201,31 @@ impl Launcher {
             let _ = child.tell(boot);
         }
         Ok(child)
+    }
+
+    fn keep(&self, role: Role) -> Keep {
+        match role {
+            Role::Pfe => Keep::NetAdmin,
+            Role::Relay if self.transparent => Keep::Transparent,
+            _ => Keep::Nothing,
+        }
+    }
+
+    /// Whether the processes that run have the right to serve `config`.
+    ///
+    /// # Errors
+    /// What they lack: it was given up at the start.
+    pub fn may_serve(&self, config: &Config) -> Result<(), String> {
+        if self.confinement.is_none() || self.in_process.is_some() || self.transparent {
+            return Ok(());
+        }
+        match config.relays.iter().find(|relay| relay.transparent) {
+            Some(relay) => Err(format!(
+                "relay {}: transparent: the relay processes gave up the right to it when they started; restart relayd",
+                relay.name
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The same executable again, even if the file was replaced meanwhile. Its link is its standard input; nothing

@@ -6,7 +6,7 @@ use conf::limits;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::link::Peer;
+use crate::link::{Peer, Role};
 
 /// What to do about a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +21,14 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Supervisor {
     deaths: HashMap<Peer, VecDeque<Instant>>,
-    total: u64,
+    total: HashMap<Role, u64>,
 }
 
 impl Supervisor {
     /// A process died at `now`.
     pub fn died(&mut self, peer: Peer, now: Instant) -> Verdict {
-        self.total = self.total.saturating_add(1);
+        let total = self.total.entry(peer.role).or_default();
+        *total = total.saturating_add(1);
         let deaths = self.deaths.entry(peer).or_default();
         while deaths
             .front()
@@ -52,16 +53,15 @@ impl Supervisor {
         Verdict::Restart(delay)
     }
 
-    /// Deaths since the start of the daemon.
-    pub fn total(&self) -> u64 {
-        self.total
+    /// Deaths of the processes of a role since the start of the daemon.
+    pub fn deaths(&self, role: Role) -> u64 {
+        self.total.get(&role).copied().unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::Role;
 
     const HCE: Peer = Peer {
         role: Role::Hce,
@@ -115,5 +115,10 @@ mod tests {
             assert_eq!(supervisor.died(HCE, now), Verdict::Restart(Duration::ZERO));
             now += limits::RESTART_WINDOW;
         }
+        assert_eq!(
+            supervisor.deaths(Role::Hce),
+            u64::from(3 * limits::RESTARTS_MAX),
+            "but counted"
+        );
     }
 }

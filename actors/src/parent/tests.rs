@@ -25,6 +25,8 @@ struct Stage {
     quit: HashMap<Peer, mpsc::Sender<()>>,
     /// Who refuses which generation.
     refuses: Vec<(Peer, u64)>,
+    /// Who stops reading after the next message.
+    deaf: Option<Peer>,
     /// Who never answers which generation.
     silent: Vec<(Peer, u64)>,
 }
@@ -87,6 +89,9 @@ fn actor(mut link: Link, _: Arc<Options>) -> LocalBoxFuture<'static, Result<(), 
             };
             let Some(incoming) = incoming else { break };
             note(me, &incoming);
+            if with(|stage| stage.deaf.take_if(|deaf| *deaf == me)).is_some() {
+                std::future::pending::<()>().await;
+            }
             match incoming.message {
                 Message::Stage { generation, .. } => {
                     if with(|stage| stage.silent.contains(&(me, generation))) {
@@ -125,7 +130,7 @@ async fn heard(me: Peer, text: &str) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let result = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+    let result = tokio::time::timeout(Duration::from_secs(30), waiting).await;
     assert!(
         result.is_ok(),
         "{me:?} never heard {text:?}, but: {:#?}",
@@ -227,6 +232,7 @@ fn daemon(name: &str, first: Config, test: impl Future<Output = ()> + 'static) -
         launcher: Launcher {
             options: Arc::new(options),
             confinement: None,
+            transparent: false,
             foreground: true,
             in_process: Some(actor),
         },
@@ -240,7 +246,7 @@ fn daemon(name: &str, first: Config, test: impl Future<Output = ()> + 'static) -
         let end = Parent::begin(start).unwrap();
         heard(PFE, "commit 1").await;
         actix::spawn(test);
-        tokio::time::timeout(Duration::from_secs(60), end).await
+        tokio::time::timeout(Duration::from_secs(120), end).await
     });
     assert!(!socket.exists());
     format!("{:?}", code.expect("the daemon goes on").unwrap())
@@ -418,6 +424,59 @@ fn what_the_table_does_not_permit_is_refused() {
         say(PFE, To::All(Role::Hce), Message::Poll).await;
         heard(HCE, "Poll").await;
         assert!(!was_said("Poll") && !was_said("Shutdown"));
+        say(PFE, PARENT, Message::Stop).await;
+    });
+    assert_eq!(code, success());
+}
+
+#[test]
+fn a_child_that_does_not_read_makes_senders_wait_and_is_replaced() {
+    let code = daemon("deaf", config(1, &[]), async {
+        tokio::time::pause();
+        with(|stage| stage.deaf = Some(HCE));
+        // One is read, the queue takes the rest, and the last one waits.
+        for _ in 0..conf::limits::LINK_QUEUE + 2 {
+            say(PFE, To::All(Role::Hce), Message::Poll).await;
+        }
+        heard(PFE, "restarted hce 0").await;
+        say(PFE, PARENT, Message::Stop).await;
+    });
+    assert_eq!(code, success());
+}
+
+#[test]
+fn a_process_that_never_prepares_aborts_a_reload() {
+    let code = daemon("slow", config(1, &[]), async {
+        with(|stage| stage.silent.push((HCE, 2)));
+        reload("1:").await;
+        heard(HCE, "stage 2 relays 0 admin 0").await;
+        tokio::time::pause();
+        tokio::time::sleep(conf::limits::STAGE_TIMEOUT).await;
+        let error = "host check engine 0 did not answer within 30 s";
+        heard(PFE, &format!("verdict Some(7) 1 [\"{error}\"]")).await;
+        heard(HCE, "abort 2").await;
+        say(PFE, PARENT, Message::Stop).await;
+    });
+    assert_eq!(code, success());
+}
+
+#[test]
+fn a_reload_during_another_waits_for_its_turn() {
+    let code = daemon("turn", config(1, &[]), async {
+        with(|stage| stage.silent.push((HCE, 2)));
+        reload("1:").await;
+        heard(HCE, "stage 2 relays 0 admin 0").await;
+        reload("2:").await;
+        reload("3:").await;
+        heard(PFE, r#"verdict Some(7) 1 ["another reload waits already"]"#).await;
+        let answer = Message::Staged {
+            generation: 2,
+            error: None,
+        };
+        say(HCE, PARENT, answer).await;
+        heard(PFE, "verdict Some(7) 2 []").await;
+        heard(peer(Role::Relay, 1), "commit 3").await;
+        heard(PFE, "verdict Some(7) 3 []").await;
         say(PFE, PARENT, Message::Stop).await;
     });
     assert_eq!(code, success());

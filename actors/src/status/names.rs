@@ -86,6 +86,8 @@ metrics! {
     BUILD_INFO = Gauge "relayd_build_info" ["version"] "Always 1; the label tells the version.";
     CONFIGURATION_GENERATION = Gauge "relayd_configuration_generation" [] "Number of the configuration in use, from 1 at start.";
     CONFIGURATION_TIMESTAMP = Gauge "relayd_configuration_last_load_timestamp_seconds" [] "When the configuration in use was loaded, in Unix time.";
+    RELOADS = Counter "relayd_configuration_reloads_total" ["result"] "Reloads by result: accepted or refused.";
+    RESTARTS = Counter "relayd_process_restarts_total" ["role"] "Processes of the role that died and were started again.";
 
     HOST_UP = Gauge "relayd_host_up" ["host", "table"] "Whether the host is up: 1 up, 0 down or unknown.";
     HOST_DISABLED = Gauge "relayd_host_disabled" ["host", "table"] "Whether the host was disabled by hand.";

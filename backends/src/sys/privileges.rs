@@ -20,12 +20,14 @@ pub struct Confinement {
 }
 
 /// What a process keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keep {
     /// Nothing.
     Nothing,
     /// Changing packet filter and routes (Linux: CAP_NET_ADMIN; elsewhere nothing, the parent does it).
     NetAdmin,
+    /// Connecting with the address of a client (Linux: CAP_NET_RAW; elsewhere nothing).
+    Transparent,
 }
 
 /// Why privileges could not be given up; the process must not go on.
@@ -152,23 +154,32 @@ mod capabilities {
         }
     }
 
+    fn kept(keep: Keep) -> Option<Cap> {
+        match keep {
+            Keep::Nothing => None,
+            Keep::NetAdmin => Some(Cap::NET_ADMIN),
+            // CAP_NET_ADMIN would do as well, but it may also change the packet filter.
+            Keep::Transparent => Some(Cap::NET_RAW),
+        }
+    }
+
     /// While still root: nothing beyond what is kept can come back through an exec.
     pub(super) fn before(keep: Keep) -> Result<(), PrivilegeError> {
         for cap in Cap::iter().filter(|cap| cap.is_supported()) {
-            if keep == Keep::NetAdmin && cap == Cap::NET_ADMIN {
+            if kept(keep) == Some(cap) {
                 continue;
             }
             capctl::bounding::ensure_dropped(cap).map_err(failed("capability bounding set"))?;
         }
-        capctl::prctl::set_keepcaps(keep == Keep::NetAdmin).map_err(failed("keep capabilities"))
+        capctl::prctl::set_keepcaps(keep != Keep::Nothing).map_err(failed("keep capabilities"))
     }
 
     /// After the change of user: exactly what is kept.
     pub(super) fn after(keep: Keep) -> Result<(), PrivilegeError> {
         let mut state = CapState::empty();
-        if keep == Keep::NetAdmin {
-            state.permitted.add(Cap::NET_ADMIN);
-            state.effective.add(Cap::NET_ADMIN);
+        if let Some(cap) = kept(keep) {
+            state.permitted.add(cap);
+            state.effective.add(cap);
         }
         state.set_current().map_err(failed("capabilities"))?;
         capctl::prctl::set_keepcaps(false).map_err(failed("keep capabilities"))?;

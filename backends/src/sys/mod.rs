@@ -3,6 +3,7 @@
 //! Must never decide anything: callers say what, this module says how.
 
 pub mod check_socket;
+pub mod datagrams;
 pub mod demotion;
 #[cfg(test)]
 mod glob_oracle;

@@ -191,3 +191,34 @@ async fn a_udp_relay_moves_a_client_when_its_host_refuses() {
     assert!(answered);
     running.stop().await;
 }
+
+#[actix::test]
+async fn answers_come_from_the_address_that_was_asked() {
+    for (any, asked) in [("0.0.0.0:0", "127.0.0.9"), ("[::]:0", "::1")] {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let server_address = server.local_addr().unwrap();
+        actix::spawn(async move {
+            let mut buffer = [0; 2048];
+            while let Ok((n, client)) = server.recv_from(&mut buffer).await {
+                let _ = server.send_to(&buffer[..n], client).await;
+            }
+        });
+        let (address, fd) = bind_udp(any);
+        let mut b = Builder::new();
+        b.protocol("games", ProtocolKind::Udp);
+        let table = b.table("games", Check::None, &[server_address]);
+        b.relay("games", address, &[(table, Mode::RoundRobin)])
+            .protocol = ProtocolId(1);
+        let fds = vec![(Slot::Relay(RelayId(1)), fd)];
+        let running = Running::start(0, &b.config, fds, RunState::default()).await;
+        let client = UdpSocket::bind(any).await.unwrap();
+        let asked = SocketAddr::new(asked.parse().unwrap(), address.port());
+        let mut buffer = [0; 2048];
+        client.send_to(b"hello", asked).await.unwrap();
+        let (n, from) = within("an answer", client.recv_from(&mut buffer))
+            .await
+            .unwrap();
+        assert_eq!((&buffer[..n], from), (&b"hello"[..], asked));
+        running.stop().await;
+    }
+}

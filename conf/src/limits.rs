@@ -179,8 +179,6 @@ pub const CHECK_EXPECT_EAGER_READS: u32 = 64;
 pub const CHECK_SLOT: Duration = Duration::from_millis(10);
 /// Flows of one UDP listener in a relay process; each has a socket of its own.
 pub const UDP_FLOWS_MAX: usize = 16_384;
-/// Datagrams handled in one go before others have their turn.
-pub const UDP_BATCH: usize = 64;
 /// Sockets of a relay process towards one DNS server: as many ports an attacker has to guess among.
 pub const DNS_SOCKETS: usize = 16;
 /// Queries under way on one such socket.

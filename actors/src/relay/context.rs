@@ -12,6 +12,7 @@ use super::splice::Pool;
 use super::target::Lookups;
 use crate::link::{Peer, Sender, Slot};
 use crate::options::Options;
+use backends::sys::datagrams::Batch;
 use conf::limits;
 use siphasher::sip::SipHasher24;
 use std::cell::{Cell, RefCell};
@@ -34,6 +35,8 @@ pub struct Context {
     pub clock: Clock,
     /// Bytes on their way within one poll. Borrow it, pass them on, let go.
     pub scratch: RefCell<Box<[u8]>>,
+    /// Room for datagrams, once a listener for them is served.
+    pub(super) batch: RefCell<Option<Batch>>,
     /// Random numbers.
     pub random: Random,
     /// Running sessions.
@@ -65,6 +68,7 @@ impl Context {
             options,
             clock: Clock::new(),
             scratch: RefCell::new(vec![0; limits::RELAY_SCRATCH].into_boxed_slice()),
+            batch: RefCell::default(),
             random: Random::new()?,
             sessions: Registry::default(),
             counters: Counters::default(),

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::relays::Relay;
 use super::session::{Ended, Session};
 use super::sockets;
-use super::udp_actor::Listener;
+use super::udp_actor::{Client, Listener, drain};
 use conf::limits;
 use protocols::dns::Queries;
 use protocols::log::session as words;
@@ -51,13 +51,13 @@ impl Drop for Port {
 struct Shared {
     socket: UdpSocket,
     server: SocketAddr,
-    queries: RefCell<Queries<Client>>,
+    queries: RefCell<Queries<Query>>,
 }
 
-/// Who gets an answer.
+/// A query under way.
 #[derive(Clone, Copy, Debug)]
-struct Client {
-    address: SocketAddr,
+struct Query {
+    client: Client,
     session: u64,
     since: u32,
 }
@@ -69,11 +69,11 @@ impl Resolvers {
         listener: &Rc<Listener>,
         relay: &Rc<Relay>,
         message: &mut [u8],
-        client: SocketAddr,
+        client: Client,
     ) -> bool {
         let context = &listener.context;
-        let client = Client {
-            address: client,
+        let query = Query {
+            client,
             session: context.sessions.number(),
             since: context.clock.seconds(),
         };
@@ -86,14 +86,14 @@ impl Resolvers {
         };
         let Some(server) = server else {
             let ended = Ended::closed(words::FAILED);
-            log(context, relay, client, None, &ended);
+            log(context, relay, query, None, &ended);
             return false;
         };
         let Ok(port) = self.port(listener, relay, server) else {
             return false;
         };
         let mut queries = port.queries.borrow_mut();
-        if queries.query(client, message, client.since).is_err() {
+        if queries.query(query, message, query.since).is_err() {
             return false;
         }
         // The first error may be about an earlier query; a second is not tried away.
@@ -161,10 +161,10 @@ impl Resolvers {
             }
             for port in server.ports.iter().flatten().chain(&server.retired) {
                 let mut queries = port.shared.queries.borrow_mut();
-                queries.expire(now.saturating_sub(timeout), |client| {
+                queries.expire(now.saturating_sub(timeout), |query| {
                     context.counters.timeouts.up();
                     let ended = Ended::failed(words::UDP_TIMEOUT);
-                    log(context, &relay, client, Some(*address), &ended);
+                    log(context, &relay, query, Some(*address), &ended);
                 });
             }
             server
@@ -184,32 +184,26 @@ impl Resolvers {
 async fn answers(listener: Rc<Listener>, port: Rc<Shared>) {
     let context = Rc::clone(&listener.context);
     while port.socket.readable().await.is_ok() {
-        for _ in 0..limits::UDP_BATCH {
-            let mut scratch = context.scratch.borrow_mut();
-            match port.socket.try_recv(&mut scratch) {
-                Ok(count) => {
-                    let message = scratch.get_mut(..count).unwrap_or_default();
-                    answer(&listener, &port, message);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The server does not listen; its host check will say so.
-                Err(_) => context.counters.connect_errors.up(),
-            }
+        let result = drain(&context, &port.socket, |message, _, _| {
+            answer(&listener, &port, message);
+        });
+        // The server does not listen; its host check will say so.
+        if result.is_err() {
+            context.counters.connect_errors.up();
         }
-        tokio::task::yield_now().await;
     }
 }
 
 fn answer(listener: &Listener, port: &Shared, message: &mut [u8]) {
     let context = &listener.context;
-    let client = port.queries.borrow_mut().answer(message);
-    match client {
-        Ok(client) => {
-            listener.reply(message, client.address);
+    let query = port.queries.borrow_mut().answer(message);
+    match query {
+        Ok(query) => {
+            listener.reply(message, query.client);
             let relay = listener.relay();
             if relay.log.connection {
                 let ended = Ended::closed(words::UDP_DONE);
-                log(context, &relay, client, Some(port.server), &ended);
+                log(context, &relay, query, Some(port.server), &ended);
             }
         }
         Err(_) => context.counters.datagrams_dropped.up(),
@@ -220,16 +214,12 @@ fn answer(listener: &Listener, port: &Shared, message: &mut [u8]) {
 fn log(
     context: &Context,
     relay: &Rc<Relay>,
-    client: Client,
+    query: Query,
     server: Option<SocketAddr>,
     ended: &Ended,
 ) {
-    let session = Session::new(
-        client.session,
-        Rc::clone(relay),
-        client.address,
-        client.since,
-    );
+    let client = query.client.address;
+    let session = Session::new(query.session, Rc::clone(relay), client, query.since);
     if let Some(server) = server {
         session.set_server(server, None);
     }

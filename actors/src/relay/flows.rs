@@ -5,13 +5,12 @@
 use super::connect::{self, Choice};
 use super::relays::{HostGuard, Relay};
 use super::sockets;
-use super::udp_actor::Listener;
+use super::udp_actor::{Client, Listener, drain};
 use conf::limits;
 use conf::model::HostId;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
@@ -19,7 +18,7 @@ use tokio::task::JoinHandle;
 /// The flows of one listener.
 #[derive(Debug, Default)]
 pub struct Flows {
-    flows: RefCell<HashMap<SocketAddr, Entry>>,
+    flows: RefCell<HashMap<Client, Entry>>,
 }
 
 /// A flow and the task that waits for its host's answers.
@@ -60,7 +59,7 @@ impl Flows {
         listener: &Rc<Listener>,
         relay: &Relay,
         datagram: &[u8],
-        client: SocketAddr,
+        client: Client,
     ) -> bool {
         let now = listener.context.clock.seconds();
         let known = self.flows.borrow().get(&client).map(|e| Rc::clone(&e.flow));
@@ -85,7 +84,7 @@ impl Flows {
         &self,
         listener: &Rc<Listener>,
         relay: &Relay,
-        client: SocketAddr,
+        client: Client,
         tried: &[HostId],
     ) -> io::Result<Rc<Flow>> {
         let context = &listener.context;
@@ -93,7 +92,7 @@ impl Flows {
             context.counters.refused.up();
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let choice = Choice::by(relay, client.ip());
+        let choice = Choice::by(relay, client.address.ip());
         let chosen = connect::choose(context, relay, &choice, tried)
             .or_else(|_| connect::choose(context, relay, &choice, &[]))
             .map_err(|_| io::Error::from(io::ErrorKind::HostUnreachable))?;
@@ -157,24 +156,17 @@ fn pass(listener: &Listener, flow: &Flow, datagram: &[u8], now: u32) -> bool {
 }
 
 /// Brings the host's answers to the client until the flow ends.
-async fn answers(listener: Rc<Listener>, flow: Rc<Flow>, client: SocketAddr) {
+async fn answers(listener: Rc<Listener>, flow: Rc<Flow>, client: Client) {
     let context = Rc::clone(&listener.context);
     while flow.server.readable().await.is_ok() {
-        for _ in 0..limits::UDP_BATCH {
-            let mut scratch = context.scratch.borrow_mut();
-            match flow.server.try_recv(&mut scratch) {
-                Ok(count) => {
-                    flow.active.set(context.clock.seconds());
-                    listener.reply(scratch.get(..count).unwrap_or_default(), client);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    flow.refused.set(true);
-                    context.counters.connect_errors.up();
-                    return;
-                }
-            }
+        let result = drain(&context, &flow.server, |datagram, _, _| {
+            flow.active.set(context.clock.seconds());
+            listener.reply(datagram, client);
+        });
+        if result.is_err() {
+            flow.refused.set(true);
+            context.counters.connect_errors.up();
+            return;
         }
-        tokio::task::yield_now().await;
     }
 }

@@ -13,15 +13,16 @@ use super::relays::Relay;
 use super::sockets;
 use crate::link::Slot;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WrapFuture};
-use conf::limits;
+use backends::sys::datagrams;
 use conf::model::ProtocolKind;
 use protocols::log::session as words;
 use socket2::SockRef;
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 /// The actor.
@@ -61,6 +62,10 @@ impl UdpActor {
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         sockets::tune(&SockRef::from(&socket), &relay.protocol.tcp);
+        let address = socket.local_addr()?;
+        if address.ip().is_unspecified() {
+            datagrams::keep_local(&socket, address.is_ipv6())?;
+        }
         let engine = match relay.protocol.kind {
             ProtocolKind::Dns => Engine::Dns(Resolvers::default()),
             _ => Engine::Flows(Flows::default()),
@@ -119,25 +124,56 @@ impl Handler<Close> for UdpActor {
 }
 
 async fn receive_all(listener: Rc<Listener>) {
-    loop {
-        if listener.socket.readable().await.is_err() {
-            return;
-        }
-        let context = Rc::clone(&listener.context);
-        for _ in 0..limits::UDP_BATCH {
-            let mut scratch = context.scratch.borrow_mut();
-            match listener.socket.try_recv_from(&mut scratch) {
-                Ok((count, client)) => {
-                    let datagram = scratch.get_mut(..count).unwrap_or_default();
-                    listener.datagram(datagram, client);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The kernel reports a client that does not listen any more.
-                Err(_) => {}
+    let context = Rc::clone(&listener.context);
+    while listener.socket.readable().await.is_ok() {
+        let relay = listener.relay();
+        // An error is the fate of an earlier answer: a client that does not listen any more.
+        let _ = drain(&context, &listener.socket, |datagram, client, local| {
+            if let Some(address) = client {
+                listener.datagram(&relay, datagram, Client { address, local });
             }
-        }
-        tokio::task::yield_now().await;
+        });
     }
+}
+
+/// Calls `act` for the datagrams that wait on a socket, at most a batch of them.
+///
+/// # Errors
+/// The fate of an earlier datagram.
+pub(super) fn drain(
+    context: &Context,
+    socket: &UdpSocket,
+    act: impl FnMut(&mut [u8], Option<SocketAddr>, Option<IpAddr>),
+) -> io::Result<()> {
+    let mut batch = context.batch.borrow_mut();
+    let batch = batch.get_or_insert_default();
+    let mut received = false;
+    let result = socket.try_io(Interest::READABLE, || {
+        let more = batch.receive(socket)?;
+        received = true;
+        // A batch that is not full has emptied the socket: tokio learns it without another system call.
+        match more {
+            true => Ok(()),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    });
+    if received {
+        batch.each(act);
+        return Ok(());
+    }
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Who gets an answer, and from which of our addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    /// The client.
+    pub address: SocketAddr,
+    /// Where it sent its datagram, if the listener stands for several addresses.
+    pub local: Option<IpAddr>,
 }
 
 impl Listener {
@@ -146,12 +182,11 @@ impl Listener {
         Rc::clone(&self.relay.borrow())
     }
 
-    fn datagram(self: &Rc<Self>, datagram: &mut [u8], client: SocketAddr) {
-        let relay = self.relay();
+    fn datagram(self: &Rc<Self>, relay: &Rc<Relay>, datagram: &mut [u8], client: Client) {
         let served = !relay.disabled.get()
             && match &self.engine {
-                Engine::Dns(resolvers) => resolvers.query(self, &relay, datagram, client),
-                Engine::Flows(flows) => flows.datagram(self, &relay, datagram, client),
+                Engine::Dns(resolvers) => resolvers.query(self, relay, datagram, client),
+                Engine::Flows(flows) => flows.datagram(self, relay, datagram, client),
             };
         if !served {
             self.context.counters.datagrams_dropped.up();
@@ -159,9 +194,9 @@ impl Listener {
     }
 
     /// Sends an answer to a client.
-    pub fn reply(&self, datagram: &[u8], client: SocketAddr) {
+    pub fn reply(&self, datagram: &[u8], client: Client) {
         let counters = &self.context.counters;
-        match self.socket.try_send_to(datagram, client) {
+        match datagrams::send(&self.socket, datagram, client.address, client.local) {
             Ok(count) => {
                 counters.datagrams.up();
                 counters.bytes_out.add(count as u64);

@@ -16,7 +16,7 @@ use super::scripts::{Job, Scripts};
 use super::table::{self, CheckResult, Table};
 use super::target::{Done, Flight, Kind, Target};
 use super::wheel::Wheel;
-use super::{schedule, table::Results};
+use super::{schedule, table::Results, tls};
 use crate::link::Sender;
 use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message};
 use backends::sys::check_socket::{self, StartError};
@@ -102,6 +102,7 @@ pub struct HostChecker {
     wheel: Wheel<HostId>,
     queue: VecDeque<HostId>,
     exchanges: FuturesUnordered<LocalBoxFuture<'static, Done>>,
+    tls: Option<tls::Client>,
     echoes: Echoes,
     scripts: Scripts,
     done: Vec<Done>,
@@ -128,6 +129,7 @@ impl HostChecker {
             wheel: Wheel::new(now),
             queue: VecDeque::new(),
             exchanges: FuturesUnordered::new(),
+            tls: tls::Client::new().ok(),
             echoes: Echoes::new(now, secret),
             scripts: Scripts::new(sender, now),
             done: Vec::new(),
@@ -323,10 +325,11 @@ impl HostChecker {
                 Some(Ok(())) if one.plan.connect_only() => Outcome::up(Reason::TcpConnectOk),
                 Some(Err(_)) => Outcome::down(Reason::TcpConnectFailed),
                 look => {
+                    let tls = self.tls.clone().filter(|_| one.plan.tls());
                     let exchange = async move {
-                        let connected = look.is_some();
-                        let outcome =
-                            exchange(one.stream, connected, &one.plan, one.deadline).await;
+                        let (stream, connected) = (one.stream, look.is_some());
+                        let (plan, tls) = (&one.plan, tls.as_ref());
+                        let outcome = exchange(stream, connected, plan, tls, one.deadline).await;
                         Done {
                             host,
                             serial,

@@ -2,10 +2,12 @@
 //! Owns its connection from then on, under one deadline for everything.
 //! Must never outlive its deadline, and never keep a read buffer while it waits.
 
+use super::tls;
 use backends::sys::check_socket;
 use protocols::check::{Outcome, Phase, Plan, Progress, Run, Trouble};
 use protocols::host::Reason;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -26,13 +28,14 @@ pub async fn exchange(
     stream: std::net::TcpStream,
     connected: bool,
     plan: &Plan,
+    tls: Option<&tls::Client>,
     deadline: Instant,
 ) -> Outcome {
     let mut exchange = Exchange {
         run: Run::new(plan),
         phase: Phase::Connect,
     };
-    match timeout_at(deadline, exchange.drive(stream, connected, plan)).await {
+    match timeout_at(deadline, exchange.drive(stream, connected, plan, tls)).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(Failed)) => exchange.run.trouble(exchange.phase, Trouble::Failed),
         Err(_) => exchange.run.trouble(exchange.phase, Trouble::Timeout),
@@ -42,8 +45,8 @@ pub async fn exchange(
 /// The connection failed in the phase that the exchange remembers.
 struct Failed;
 
-impl From<std::io::Error> for Failed {
-    fn from(_: std::io::Error) -> Failed {
+impl From<io::Error> for Failed {
+    fn from(_: io::Error) -> Failed {
         Failed
     }
 }
@@ -54,6 +57,7 @@ impl Exchange<'_> {
         stream: std::net::TcpStream,
         connected: bool,
         plan: &Plan,
+        tls: Option<&tls::Client>,
     ) -> Result<Outcome, Failed> {
         let Ok(stream) = TcpStream::from_std(stream) else {
             return Ok(Outcome::none(Reason::TcpSocketError));
@@ -62,16 +66,27 @@ impl Exchange<'_> {
             stream.writable().await?;
             let stream = stream.into_std()?;
             check_socket::outcome(&stream)?;
-            return self.connected(TcpStream::from_std(stream)?, plan).await;
+            return self
+                .connected(TcpStream::from_std(stream)?, plan, tls)
+                .await;
         }
-        self.connected(stream, plan).await
+        self.connected(stream, plan, tls).await
     }
 
-    async fn connected(&mut self, stream: TcpStream, plan: &Plan) -> Result<Outcome, Failed> {
-        if plan.tls() {
-            self.phase = Phase::Handshake;
-            return Ok(Outcome::none(Reason::TlsConnectError));
+    async fn connected(
+        &mut self,
+        stream: TcpStream,
+        plan: &Plan,
+        tls: Option<&tls::Client>,
+    ) -> Result<Outcome, Failed> {
+        if !plan.tls() {
+            return self.talk(stream).await;
         }
+        self.phase = Phase::Handshake;
+        let Some(tls) = tls else {
+            return Ok(Outcome::none(Reason::TlsConnectError));
+        };
+        let stream = tls.handshake(stream).await?;
         self.talk(stream).await
     }
 
@@ -101,7 +116,14 @@ impl Exchange<'_> {
         loop {
             let mut space = [0; READ];
             let mut buffer = ReadBuf::new(&mut space);
-            ready!(stream.as_mut().poll_read(cx, &mut buffer))?;
+            match ready!(stream.as_mut().poll_read(cx, &mut buffer)) {
+                Ok(()) => {}
+                // Many hosts end TLS connections without saying so; what they sent counts.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Poll::Ready(Ok(self.run.closed()));
+                }
+                Err(error) => return Poll::Ready(Err(error.into())),
+            }
             if buffer.filled().is_empty() {
                 return Poll::Ready(Ok(self.run.closed()));
             }

@@ -2,7 +2,7 @@
 //! Owns the checks of all hosts; tables decide, the packet filter engine and the relays are told.
 //! Must never touch the configuration in use before a new one is committed.
 //!
-//! [`checker`] runs checks from a [`wheel`]: [`exchange`] over TCP, [`echo`] over ICMP, [`scripts`] through the parent;
+//! [`checker`] runs checks from a [`wheel`]: [`exchange`] over TCP and [`tls`], [`echo`] over ICMP, [`scripts`] through the parent;
 //! a [`table`] actor per table instance owns states; [`report`] tells other roles.
 
 pub mod checker;
@@ -15,6 +15,7 @@ mod schedule;
 mod scripts;
 pub mod table;
 mod target;
+mod tls;
 mod wheel;
 
 pub use disabled::Disabled;

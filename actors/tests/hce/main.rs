@@ -10,3 +10,4 @@ mod checks;
 mod control;
 mod harness;
 mod load;
+mod tls;

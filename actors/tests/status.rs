@@ -90,7 +90,7 @@ impl Harness {
 fn hosts(names: &[&str]) -> Message {
     let samples = names
         .iter()
-        .map(|n| names::HOST_UP.sample(&[n, "t:80"], 1.0));
+        .map(|n| names::HOST_UP.sample(&[n, "t:80", "1"], 1.0));
     Message::Snapshot {
         samples: samples.collect(),
     }

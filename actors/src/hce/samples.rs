@@ -7,7 +7,7 @@ use super::report::Figures;
 use crate::link::Sample;
 use crate::status::names;
 use conf::Config;
-use conf::model::{HostId, Table};
+use conf::model::{Host, HostId, Table};
 use protocols::host::{HostState, HostStatus};
 use std::collections::BTreeMap;
 
@@ -33,9 +33,10 @@ pub fn samples(
                 up += 1;
             }
             let changes = changes.get(&host.id).copied().unwrap_or_default();
-            host_samples(table, &host.name, &status, off, changes, &mut samples);
+            host_samples(table, host, &status, off, changes, &mut samples);
         }
-        let labels = [table.name.as_str()];
+        let id = table.id.to_string();
+        let labels = [table.name.as_str(), id.as_str()];
         samples.extend([
             names::TABLE_HOSTS.sample(&labels, table.hosts.len() as f64),
             names::TABLE_HOSTS_UP.sample(&labels, f64::from(up)),
@@ -47,13 +48,14 @@ pub fn samples(
 
 fn host_samples(
     table: &Table,
-    host: &str,
+    host: &Host,
     status: &HostStatus,
     off: bool,
     changes: u64,
     samples: &mut Vec<Sample>,
 ) {
-    let labels = [host, table.name.as_str()];
+    let id = host.id.to_string();
+    let labels = [host.name.as_str(), table.name.as_str(), id.as_str()];
     let up = status.state == HostState::Up;
     let seconds = f64::from(status.latency_ms) / 1000.0;
     samples.extend([

@@ -4,6 +4,7 @@
 
 use super::state::{Situation, State};
 use crate::link::Sample;
+use crate::status::names;
 
 /// All samples of pfe.
 pub fn samples(state: &State) -> Vec<Sample> {
@@ -13,39 +14,18 @@ pub fn samples(state: &State) -> Vec<Sample> {
         let situation = situation.unwrap_or_default();
         let up = matches!(situation, Situation::Main | Situation::Backup);
         let sessions = state.redirect_sessions.get(&redirect.name);
-        for (name, counter, value) in [
-            ("up", false, f64::from(u8::from(up))),
-            (
-                "backup_active",
-                false,
-                f64::from(u8::from(situation == Situation::Backup)),
-            ),
-            (
-                "disabled",
-                false,
-                f64::from(u8::from(state.redirect_off(redirect.id))),
-            ),
-            (
-                "sessions_total",
-                true,
-                sessions.map_or(0, |s| s.total()) as f64,
-            ),
-        ] {
-            samples.push(Sample {
-                name: format!("relayd_redirect_{name}"),
-                labels: vec![("redirect".to_owned(), redirect.name.clone())],
-                counter,
-                value,
-            });
-        }
+        let labels = [redirect.name.as_str()];
+        let flag = |on| f64::from(u8::from(on));
+        samples.extend([
+            names::REDIRECT_UP.sample(&labels, flag(up)),
+            names::REDIRECT_BACKUP.sample(&labels, flag(situation == Situation::Backup)),
+            names::REDIRECT_DISABLED.sample(&labels, flag(state.redirect_off(redirect.id))),
+            names::REDIRECT_SESSIONS.sample(&labels, sessions.map_or(0, |s| s.total()) as f64),
+        ]);
     }
     for relay in &state.config.relays {
-        samples.push(Sample {
-            name: "relayd_relay_disabled".to_owned(),
-            labels: vec![("relay".to_owned(), relay.name.clone())],
-            counter: false,
-            value: f64::from(u8::from(state.relay_off(relay.id))),
-        });
+        let off = f64::from(u8::from(state.relay_off(relay.id)));
+        samples.push(names::RELAY_DISABLED.sample(&[relay.name.as_str()], off));
     }
     samples
 }

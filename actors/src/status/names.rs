@@ -89,16 +89,16 @@ metrics! {
     RELOADS = Counter "relayd_configuration_reloads_total" ["result"] "Reloads by result: accepted or refused.";
     RESTARTS = Counter "relayd_process_restarts_total" ["role"] "Processes of the role that died and were started again.";
 
-    HOST_UP = Gauge "relayd_host_up" ["host", "table"] "Whether the host is up: 1 up, 0 down or unknown.";
-    HOST_DISABLED = Gauge "relayd_host_disabled" ["host", "table"] "Whether the host was disabled by hand.";
-    HOST_CHECKS = Counter "relayd_host_checks_total" ["host", "table"] "Checks of the host that counted.";
-    HOST_CHECKS_UP = Counter "relayd_host_checks_up_total" ["host", "table"] "Checks that found the host up, failures covered by retry included.";
-    HOST_CHECK_DURATION = Gauge "relayd_host_check_duration_seconds" ["host", "table"] "Duration of the host's last check.";
-    HOST_STATE_CHANGES = Counter "relayd_host_state_changes_total" ["host", "table"] "Changes of the host's state.";
+    HOST_UP = Gauge "relayd_host_up" ["host", "table", "id"] "Whether the host is up: 1 up, 0 down or unknown.";
+    HOST_DISABLED = Gauge "relayd_host_disabled" ["host", "table", "id"] "Whether the host was disabled by hand.";
+    HOST_CHECKS = Counter "relayd_host_checks_total" ["host", "table", "id"] "Checks of the host that counted.";
+    HOST_CHECKS_UP = Counter "relayd_host_checks_up_total" ["host", "table", "id"] "Checks that found the host up, failures covered by retry included.";
+    HOST_CHECK_DURATION = Gauge "relayd_host_check_duration_seconds" ["host", "table", "id"] "Duration of the host's last check.";
+    HOST_STATE_CHANGES = Counter "relayd_host_state_changes_total" ["host", "table", "id"] "Changes of the host's state.";
 
-    TABLE_HOSTS = Gauge "relayd_table_hosts" ["table"] "Hosts in the table.";
-    TABLE_HOSTS_UP = Gauge "relayd_table_hosts_up" ["table"] "Hosts in the table that are up and not disabled.";
-    TABLE_DISABLED = Gauge "relayd_table_disabled" ["table"] "Whether the table is disabled.";
+    TABLE_HOSTS = Gauge "relayd_table_hosts" ["table", "id"] "Hosts in the table.";
+    TABLE_HOSTS_UP = Gauge "relayd_table_hosts_up" ["table", "id"] "Hosts in the table that are up and not disabled.";
+    TABLE_DISABLED = Gauge "relayd_table_disabled" ["table", "id"] "Whether the table is disabled.";
 
     CHECKS_RUNNING = Gauge "relayd_checks_running" [] "Host checks under way.";
     CHECK_LIMIT_HITS = Counter "relayd_check_limit_hits_total" [] "Times that host checks had to wait because too many were under way.";
@@ -107,11 +107,10 @@ metrics! {
     REDIRECT_BACKUP = Gauge "relayd_redirect_backup_active" ["redirect"] "Whether the redirect uses its backup table.";
     REDIRECT_DISABLED = Gauge "relayd_redirect_disabled" ["redirect"] "Whether the redirect is disabled.";
     REDIRECT_SESSIONS = Counter "relayd_redirect_sessions_total" ["redirect"] "Sessions that the redirect began.";
-    REDIRECT_SESSIONS_ACTIVE = Gauge "relayd_redirect_sessions_active" ["redirect"] "Sessions of the redirect that are open.";
 
     RELAY_SESSIONS = Counter "relayd_relay_sessions_total" ["process", "relay"] "Sessions that the relay began.";
     RELAY_SESSIONS_ACTIVE = Gauge "relayd_relay_sessions_active" ["process", "relay"] "Sessions of the relay that are open.";
-    RELAY_DISABLED = Gauge "relayd_relay_disabled" ["process", "relay"] "Whether the relay is disabled.";
+    RELAY_DISABLED = Gauge "relayd_relay_disabled" ["relay"] "Whether the relay is disabled.";
     RELAY_FAILED = Counter "relayd_relay_sessions_failed_total" ["process"] "Sessions that ended with an error.";
     RELAY_TIMEOUTS = Counter "relayd_relay_sessions_timeout_total" ["process"] "Sessions that ended because nothing moved for too long.";
     RELAY_PANICKED = Counter "relayd_relay_sessions_panicked_total" ["process"] "Sessions that ended because of a defect in relayd.";

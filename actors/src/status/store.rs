@@ -116,7 +116,7 @@ mod tests {
         store.snapshot(
             peer(0),
             vec![
-                names::HOST_UP.sample(&["a\"b\\c", "web:80"], 1.0),
+                names::HOST_UP.sample(&["a\"b\\c", "web:80", "3"], 1.0),
                 names::RELAY_SESSIONS.sample(&["0", "www"], 7.0),
                 names::PROCESS_CPU.sample(&["relay", "0"], 1.25),
             ],
@@ -126,7 +126,7 @@ mod tests {
             store.render(now),
             "# HELP relayd_host_up Whether the host is up: 1 up, 0 down or unknown.\n\
              # TYPE relayd_host_up gauge\n\
-             relayd_host_up{host=\"a\\\"b\\\\c\",table=\"web:80\"} 1\n\n\
+             relayd_host_up{host=\"a\\\"b\\\\c\",table=\"web:80\",id=\"3\"} 1\n\n\
              # HELP relayd_relay_sessions_total Sessions that the relay began.\n\
              # TYPE relayd_relay_sessions_total counter\n\
              relayd_relay_sessions_total{process=\"0\",relay=\"www\"} 7\n\n\
@@ -143,7 +143,7 @@ mod tests {
         let hosts = |names: &[&str]| {
             let samples = names
                 .iter()
-                .map(|n| names::HOST_UP.sample(&[n, "t:1"], 1.0));
+                .map(|n| names::HOST_UP.sample(&[n, "t:1", n], 1.0));
             samples.collect::<Vec<_>>()
         };
         store.snapshot(peer(0), hosts(&["a", "b"]), now);
@@ -165,11 +165,11 @@ mod tests {
     async fn unknown_metrics_labels_and_values_are_dropped() {
         let mut store = Store::default();
         let now = Instant::now();
-        let mut odd = names::HOST_UP.sample(&["a", "b"], 1.0);
+        let mut odd = names::HOST_UP.sample(&["a", "b", "1"], 1.0);
         odd.name = "evil{} 1\nx".to_owned();
-        let mut labels = names::HOST_UP.sample(&["a", "b"], 1.0);
+        let mut labels = names::HOST_UP.sample(&["a", "b", "1"], 1.0);
         labels.labels.pop();
-        let value = names::HOST_UP.sample(&["a", "b"], f64::NAN);
+        let value = names::HOST_UP.sample(&["a", "b", "1"], f64::NAN);
         store.snapshot(peer(0), vec![odd, labels, value], now);
         assert_eq!(store.render(now), "");
     }

@@ -90,3 +90,153 @@ impl Handler<End> for SessionActor {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )]
+    use super::*;
+    use crate::link::{self, Peer, Role, RunState};
+    use crate::options::Options;
+    use crate::relay::generation::Generation;
+    use crate::relay::relays::Relay;
+    use crate::relay::session::From;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn context() -> Rc<Context> {
+        let me = Peer {
+            role: Role::Relay,
+            instance: 0,
+        };
+        let (link, _remote) = link::pair(me);
+        Context::new(me, link.sender, Arc::new(Options::default())).unwrap()
+    }
+
+    fn relay(timeout: u64) -> Rc<Relay> {
+        let relay = conf::model::Relay {
+            id: conf::model::RelayId(1),
+            name: "www".to_owned(),
+            block: "www".to_owned(),
+            disabled: false,
+            listen: conf::model::Listen {
+                address: std::net::IpAddr::from([127, 0, 0, 1]).into(),
+                port: 80,
+                tls: false,
+                proxy: false,
+            },
+            protocol: conf::model::ProtocolId(0),
+            target: conf::model::Target::Tables,
+            tables: Vec::new(),
+            key: None,
+            retry: 0,
+            transparent: false,
+            tls_client: false,
+            translate: None,
+            proxy_protocol: None,
+            session_timeout: Duration::from_secs(timeout),
+        };
+        let config = conf::Config {
+            relays: vec![relay],
+            ..conf::Config::default()
+        };
+        let before = Generation::default();
+        let generation =
+            Generation::new(1, Arc::new(config), &RunState::default(), &before).unwrap();
+        Rc::clone(&generation.relays[&conf::model::RelayId(1)])
+    }
+
+    fn begin(
+        context: &Rc<Context>,
+        relay: &Rc<Relay>,
+        work: impl Future<Output = Ended> + 'static,
+    ) -> Rc<Session> {
+        let client = "127.0.0.1:9".parse().unwrap();
+        let now = context.clock.seconds();
+        let session = Session::new(context.sessions.number(), Rc::clone(relay), client, now);
+        let session = Rc::new(session);
+        SessionActor::create(|ctx| {
+            let actor = SessionActor {
+                context: Rc::clone(context),
+                session: Rc::clone(&session),
+                ended: None,
+            };
+            context.sessions.insert(&session, ctx.address());
+            actor.run(ctx, work);
+            actor
+        });
+        session
+    }
+
+    async fn until_left(context: &Context, count: usize) {
+        for _ in 0..1000 {
+            if context.sessions.len() == count {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("{} sessions are left", context.sessions.len());
+    }
+
+    #[actix::test]
+    async fn a_panic_ends_its_session_only() {
+        let context = context();
+        let relay = relay(600);
+        begin(&context, &relay, std::future::pending());
+        begin(&context, &relay, async { panic!("a bug in a session") });
+        assert_eq!(context.sessions.len(), 2);
+        until_left(&context, 1).await;
+        assert_eq!(context.counters.panics.get(), 1);
+        assert_eq!(context.counters.failed.get(), 1);
+        // The process still begins sessions.
+        begin(&context, &relay, async { Ended::done() });
+        until_left(&context, 1).await;
+        assert_eq!(context.counters.failed.get(), 1);
+    }
+
+    #[actix::test]
+    async fn timers_end_what_is_idle_stalled_or_drained_and_wake_deadlines() {
+        let context = context();
+        let (short, long) = (relay(10), relay(1000));
+        let idle = begin(&context, &short, std::future::pending());
+        let busy = begin(&context, &short, std::future::pending());
+        let stalled = begin(&context, &short, std::future::pending());
+        let drained = begin(&context, &long, std::future::pending());
+        let slot: Rc<std::cell::OnceCell<Rc<Session>>> = Rc::default();
+        let later = Rc::clone(&slot);
+        let waiting = begin(&context, &long, async move {
+            while later.get().is_none() {
+                tokio::task::yield_now().await;
+            }
+            if let Some(session) = later.get() {
+                session.deadline().await;
+            }
+            Ended::done()
+        });
+        slot.set(Rc::clone(&waiting)).unwrap();
+        waiting.set_deadline(&context, Some(Duration::from_secs(30)));
+        drained.drain(&context, Duration::from_secs(20));
+        stalled.blocked(From::Server, true);
+        for second in 0..=40 {
+            busy.touch(From::Client, second);
+            stalled.touch(From::Client, second);
+            context.sessions.tick(second);
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            let alive = |session: &Rc<Session>| session.key.get().is_some();
+            assert!(alive(&busy), "second {second}");
+            assert_eq!(alive(&idle), second <= 10, "idle at {second}");
+            assert_eq!(alive(&stalled), second <= 10, "stalled at {second}");
+            assert_eq!(alive(&drained), second < 20, "drained at {second}");
+            assert_eq!(alive(&waiting), second <= 30, "deadline at {second}");
+        }
+        assert!(context.sessions.kill(busy.id, words::ABORTED));
+        until_left(&context, 0).await;
+        assert!(!context.sessions.kill(busy.id, words::ABORTED));
+    }
+}

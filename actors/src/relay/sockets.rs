@@ -65,10 +65,9 @@ pub async fn connect(
     let stream = TcpStream::from_std(socket.into())?;
     // Not tokio's own `connect`: that asks for the socket's error even when epoll has reported none.
     let ready = stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
-    if ready.is_error() || ready.is_write_closed() || ready.is_read_closed() {
-        if let Some(error) = stream.take_error()? {
-            return Err(error);
-        }
+    let suspect = ready.is_error() || ready.is_write_closed() || ready.is_read_closed();
+    if suspect && let Some(error) = stream.take_error()? {
+        return Err(error);
     }
     Ok(stream)
 }

@@ -13,7 +13,7 @@ use super::control::{Close, Control, Events, Listen, Watchers};
 use super::effects::Effects;
 use super::pending::Pending;
 use super::redirect::{Configure, Decide, Decided, Redirect, Remove};
-use super::samples::samples;
+use super::samples::{Counters, samples};
 use super::state::State;
 use crate::link::{Admin, Incoming, Message, PARENT, Peer, Role, RunState, Sender, Slot, To};
 use crate::options::Options;
@@ -63,6 +63,7 @@ pub struct Pfe {
     pub(super) control: Addr<Control>,
     pub(super) watchers: Rc<Watchers>,
     pub(super) pending: Pending,
+    counters: Rc<Counters>,
     effects: Effects,
     socket: Option<OwnedFd>,
     staged: Option<Staged>,
@@ -82,10 +83,19 @@ impl Pfe {
     pub fn start_all(link: Sender, options: Arc<Options>) -> Addr<Pfe> {
         Pfe::create(|ctx| {
             let watchers = Rc::new(Watchers::default());
+            let counters = Rc::new(Counters::default());
             let pfe = ctx.address();
+            let control = Control::new(pfe.clone(), Rc::clone(&watchers), Rc::clone(&counters));
+            let backend = Backend::new(
+                Arc::clone(&options),
+                link.clone(),
+                pfe,
+                Rc::clone(&counters),
+            );
             Pfe {
-                backend: Backend::new(Arc::clone(&options), link.clone(), pfe.clone()).start(),
-                control: Control::new(pfe, Rc::clone(&watchers)).start(),
+                backend: backend.start(),
+                control: control.start(),
+                counters,
                 link,
                 options,
                 state: State::default(),
@@ -312,6 +322,9 @@ impl Pfe {
                     (Some(reply), Some(event))
                 });
             }
+            // The original names the pf table, which holds the hosts of the table in use.
+            let service = self.services.get(&RedirectId(id));
+            let table = service.map_or(0, |s| s.table.0);
             self.event(|| {
                 let event = Event::TableChanged {
                     id,
@@ -321,7 +334,7 @@ impl Pfe {
                     changed: change.changed,
                     killed: change.killed,
                 };
-                (Some(Reply::TableChanged(id)), Some(event))
+                (Some(Reply::TableChanged(table)), Some(event))
             });
         }
     }
@@ -464,8 +477,10 @@ impl Pfe {
                 .sessions
                 .checked_sub(before)
                 .unwrap_or(service.sessions);
-            let counter = self.state.redirect_sessions.entry(redirect.name.clone());
+            let (id, name) = (redirect.id, redirect.name.clone());
+            let counter = self.state.redirect_sessions.entry(name);
             counter.or_default().add(new);
+            self.state.host_sessions.insert(id, service.hosts);
         }
     }
 
@@ -484,7 +499,7 @@ impl Pfe {
             }
         }
         if self.options.metrics.is_some() {
-            let samples = samples(&self.state);
+            let samples = samples(&self.state, &self.counters);
             // The next second brings all values again.
             let _ = self
                 .link

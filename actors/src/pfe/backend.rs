@@ -7,6 +7,7 @@
 //! On loss: cannot be lost alone; a panic ends the process, and the next one adopts what the kernel has.
 
 use super::actor::Pfe;
+use super::samples::{Counters, count};
 use crate::link::{Message as LinkMessage, Role, Sender, To};
 use crate::options::{Backend as Choice, Options};
 use actix::{Actor, Addr, Context, Handler, Message};
@@ -18,6 +19,7 @@ use conf::model::{HostId, RedirectId};
 use protocols::log::table as words;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Open the packet filter if it is needed, and say whether it can do what a configuration asks for.
@@ -90,11 +92,17 @@ pub struct Backend {
     /// Error told last: a lasting one is told once.
     told: Option<String>,
     warned: BTreeSet<String>,
+    counters: Rc<Counters>,
 }
 
 impl Backend {
     /// A backend that is not opened yet.
-    pub fn new(options: Arc<Options>, link: Sender, pfe: Addr<Pfe>) -> Backend {
+    pub fn new(
+        options: Arc<Options>,
+        link: Sender,
+        pfe: Addr<Pfe>,
+        counters: Rc<Counters>,
+    ) -> Backend {
         Backend {
             options,
             link,
@@ -104,6 +112,7 @@ impl Backend {
             failed: false,
             told: None,
             warned: BTreeSet::new(),
+            counters,
         }
     }
 
@@ -178,7 +187,10 @@ impl Backend {
                 }
                 self.applied(changes, log);
             }
-            Err(error) => self.tell(&error),
+            Err(error) => {
+                count(&self.counters.errors);
+                self.tell(&error);
+            }
         }
     }
 
@@ -188,6 +200,7 @@ impl Backend {
             tracing::info!("{line}");
         }
         if !changes.is_empty() {
+            count(&self.counters.changes);
             self.pfe.do_send(Applied(changes));
         }
     }

@@ -8,6 +8,7 @@
 
 use super::actor::Pfe;
 use super::client;
+use super::samples::{Counters, count};
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
 use conf::limits;
 use protocols::control::extension::{Answer, Event};
@@ -84,6 +85,7 @@ struct Client {
 pub struct Control {
     pfe: Addr<Pfe>,
     watchers: Rc<Watchers>,
+    counters: Rc<Counters>,
     listener: Option<JoinHandle<()>>,
     clients: BTreeMap<u64, Client>,
     next: u64,
@@ -91,10 +93,11 @@ pub struct Control {
 
 impl Control {
     /// A control socket without a listener yet.
-    pub fn new(pfe: Addr<Pfe>, watchers: Rc<Watchers>) -> Control {
+    pub fn new(pfe: Addr<Pfe>, watchers: Rc<Watchers>, counters: Rc<Counters>) -> Control {
         Control {
             pfe,
             watchers,
+            counters,
             listener: None,
             clients: BTreeMap::new(),
             next: 1,
@@ -134,6 +137,7 @@ impl Control {
                 watches: None,
             },
         );
+        self.count();
     }
 
     /// Ends the oldest client, rather one that does not watch: a script that leaks connections may not lock the
@@ -146,6 +150,7 @@ impl Control {
                 "control socket: more than {} clients, the oldest is closed",
                 limits::CONTROL_CLIENTS_MAX
             );
+            count(&self.counters.crowded);
             self.remove(id);
         }
     }
@@ -160,6 +165,8 @@ impl Control {
     fn count(&self) {
         let watching = self.clients.values().filter(|c| c.watches.is_some());
         self.watchers.count.set(watching.count());
+        let clients = u64::try_from(self.clients.len()).unwrap_or(u64::MAX);
+        self.counters.clients.set(clients);
     }
 
     fn send(&mut self, reply: Option<&Reply>, event: Option<Event>) {
@@ -183,6 +190,7 @@ impl Control {
         }
         for id in behind {
             tracing::debug!("control socket: a monitor does not read and is closed");
+            count(&self.counters.behind);
             self.remove(id);
         }
     }

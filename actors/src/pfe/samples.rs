@@ -1,27 +1,68 @@
-//! Metrics of redirections and relays as pfe knows them.
-//! Owns how the state becomes samples.
-//! Must never keep anything: what is gone from the configuration is gone from the next snapshot.
+//! Metrics of redirections, the packet filter and the control socket.
+//! Owns how the state becomes samples, and the counters of pfe's actors.
+//! Must never keep anything of the configuration: what is gone from it is gone from the next snapshot.
 
 use super::state::{Situation, State};
 use crate::link::Sample;
 use crate::status::names;
+use std::cell::Cell;
+
+/// What the actors of this process count.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Changes made in the packet filter.
+    pub changes: Cell<u64>,
+    /// Changes that it refused.
+    pub errors: Cell<u64>,
+    /// Control clients.
+    pub clients: Cell<u64>,
+    /// Control clients closed because there were too many.
+    pub crowded: Cell<u64>,
+    /// Monitors closed because they did not read.
+    pub behind: Cell<u64>,
+}
+
+/// Counts one more.
+pub fn count(cell: &Cell<u64>) {
+    cell.set(cell.get().saturating_add(1));
+}
 
 /// All samples of pfe.
-pub fn samples(state: &State) -> Vec<Sample> {
-    let mut samples = Vec::new();
+pub fn samples(state: &State, counters: &Counters) -> Vec<Sample> {
+    let number = |cell: &Cell<u64>| cell.get() as f64;
+    let mut samples = vec![
+        names::FILTER_CHANGES.sample(&[], number(&counters.changes)),
+        names::FILTER_ERRORS.sample(&[], number(&counters.errors)),
+        names::CONTROL_CLIENTS.sample(&[], number(&counters.clients)),
+        names::CONTROL_LIMIT_HITS.sample(&["clients"], number(&counters.crowded)),
+        names::CONTROL_LIMIT_HITS.sample(&["events"], number(&counters.behind)),
+    ];
     for redirect in &state.config.redirects {
         let situation = state.situations.get(&redirect.id).copied();
         let situation = situation.unwrap_or_default();
         let up = matches!(situation, Situation::Main | Situation::Backup);
+        let backup = situation == Situation::Backup;
+        let off = state.redirect_off(redirect.id);
         let sessions = state.redirect_sessions.get(&redirect.name);
+        let sessions = sessions.map_or(0, |s| s.total());
         let labels = [redirect.name.as_str()];
-        let flag = |on| f64::from(u8::from(on));
         samples.extend([
-            names::REDIRECT_UP.sample(&labels, flag(up)),
-            names::REDIRECT_BACKUP.sample(&labels, flag(situation == Situation::Backup)),
-            names::REDIRECT_DISABLED.sample(&labels, flag(state.redirect_off(redirect.id))),
-            names::REDIRECT_SESSIONS.sample(&labels, sessions.map_or(0, |s| s.total()) as f64),
+            names::REDIRECT_UP.sample(&labels, f64::from(u8::from(up))),
+            names::REDIRECT_BACKUP.sample(&labels, f64::from(u8::from(backup))),
+            names::REDIRECT_DISABLED.sample(&labels, f64::from(u8::from(off))),
+            names::REDIRECT_SESSIONS.sample(&labels, sessions as f64),
         ]);
+        for (host, sessions) in state.host_sessions.get(&redirect.id).into_iter().flatten() {
+            if let Some((table, host)) = state.host(*host) {
+                let labels = [
+                    redirect.name.as_str(),
+                    host.name.as_str(),
+                    table.name.as_str(),
+                    &host.id.to_string(),
+                ];
+                samples.push(names::REDIRECT_HOST_SESSIONS.sample(&labels, *sessions as f64));
+            }
+        }
     }
     for relay in &state.config.relays {
         let off = f64::from(u8::from(state.relay_off(relay.id)));

@@ -40,6 +40,8 @@ pub struct State {
     pub redirect_sessions: BTreeMap<String, SessionCounter>,
     /// Sessions by relay name and process.
     pub relay_sessions: BTreeMap<(String, u32), SessionCounter>,
+    /// Sessions of redirections by host, as the packet filter counts them.
+    pub host_sessions: BTreeMap<RedirectId, Vec<(HostId, u64)>>,
     hosts: HashMap<HostId, HostStatus>,
     places: HashMap<HostId, (usize, usize)>,
     tables: HashMap<TableId, usize>,

@@ -107,6 +107,12 @@ metrics! {
     REDIRECT_BACKUP = Gauge "relayd_redirect_backup_active" ["redirect"] "Whether the redirect uses its backup table.";
     REDIRECT_DISABLED = Gauge "relayd_redirect_disabled" ["redirect"] "Whether the redirect is disabled.";
     REDIRECT_SESSIONS = Counter "relayd_redirect_sessions_total" ["redirect"] "Sessions that the redirect began.";
+    REDIRECT_HOST_SESSIONS = Counter "relayd_redirect_host_sessions_total" ["redirect", "host", "table", "id"] "Sessions of the redirect that went to the host.";
+
+    FILTER_CHANGES = Counter "relayd_packet_filter_changes_total" [] "Changes made in the packet filter, one for each round of changes.";
+    FILTER_ERRORS = Counter "relayd_packet_filter_errors_total" [] "Changes that the packet filter refused.";
+    CONTROL_CLIENTS = Gauge "relayd_control_clients" [] "Open connections to the control socket.";
+    CONTROL_LIMIT_HITS = Counter "relayd_control_limit_hits_total" ["limit"] "Connections to the control socket that were closed for a limit: clients (too many) or events (a monitor does not read).";
 
     RELAY_SESSIONS = Counter "relayd_relay_sessions_total" ["process", "relay"] "Sessions that the relay began.";
     RELAY_SESSIONS_ACTIVE = Gauge "relayd_relay_sessions_active" ["process", "relay"] "Sessions of the relay that are open.";

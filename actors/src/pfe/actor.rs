@@ -8,11 +8,11 @@
 //! `Demote`, `Route`, `Reload`, `Stop`, `SetVerbose`, `SessionList`, `KillSession`, `NatResult`, `Snapshot`.
 //! On loss: the process ends and is restarted with host states and switches from the parent.
 
-use super::backend::{self, Applied, Apply, Backend, Lookup, Prepare};
+use super::backend::{self, Backend, Lookup, Prepare};
 use super::control::{Close, Control, Events, Listen, Watchers};
 use super::effects::Effects;
 use super::pending::Pending;
-use super::redirect::{Configure, Decide, Decided, Redirect, Remove};
+use super::redirect::{Redirect, Remove};
 use super::samples::{Counters, samples};
 use super::state::State;
 use crate::link::{Admin, Incoming, Message, PARENT, Peer, Role, RunState, Sender, Slot, To};
@@ -22,10 +22,9 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture,
     WrapFuture,
 };
-use backends::filter::{Ruleset, Service, ServiceStatistics};
+use backends::filter::Service;
 use conf::limits;
 use conf::model::{self, RedirectId, TableId};
-use protocols::balance::derive_key;
 use protocols::control::Reply;
 use protocols::control::extension::Event;
 use protocols::control::record::StatusRecord;
@@ -67,14 +66,14 @@ pub struct Pfe {
     effects: Effects,
     socket: Option<OwnedFd>,
     staged: Option<Staged>,
-    redirects: BTreeMap<RedirectId, (String, Addr<Redirect>)>,
-    services: BTreeMap<RedirectId, Service>,
+    pub(super) redirects: BTreeMap<RedirectId, (String, Addr<Redirect>)>,
+    pub(super) services: BTreeMap<RedirectId, Service>,
     /// Decisions that the round under way waits for.
-    deciding: usize,
+    pub(super) deciding: usize,
     /// Redirections that must decide in the next round.
-    next_round: BTreeSet<RedirectId>,
+    pub(super) next_round: BTreeSet<RedirectId>,
     /// Sessions the packet filter had counted, by redirection name.
-    counted: BTreeMap<String, u64>,
+    pub(super) counted: BTreeMap<String, u64>,
     seconds: u64,
 }
 
@@ -216,129 +215,6 @@ impl Pfe {
         self.event(|| (None, Some(Event::Reload { generation })));
     }
 
-    /// One actor for each redirection of the configuration; one that was there keeps its actor.
-    fn configure(&mut self, ctx: &mut Context<Self>) {
-        let config = Arc::clone(&self.state.config);
-        let mut old = std::mem::take(&mut self.redirects);
-        for redirect in &config.redirects {
-            let parts = self.parts(redirect);
-            let known = old.remove(&redirect.id).filter(|(name, actor)| {
-                let same = *name == redirect.name;
-                if !same {
-                    actor.do_send(Remove);
-                }
-                same
-            });
-            let actor = match known {
-                Some((_, actor)) => {
-                    actor.do_send(parts);
-                    actor
-                }
-                None => Redirect::new(ctx.address(), parts).start(),
-            };
-            self.redirects
-                .insert(redirect.id, (redirect.name.clone(), actor));
-        }
-        for (_, actor) in old.values() {
-            actor.do_send(Remove);
-        }
-        let redirects = &self.redirects;
-        self.services.retain(|id, _| redirects.contains_key(id));
-        self.next_round.retain(|id| redirects.contains_key(id));
-    }
-
-    fn parts(&self, redirect: &model::Redirect) -> Configure {
-        let key = redirect
-            .key
-            .unwrap_or_else(|| derive_key(&self.state.seed, &redirect.name));
-        let backup = redirect.backup.and_then(|id| self.state.table(id));
-        Configure {
-            service: Service::new(&self.state.config, redirect, key),
-            backup_name: backup.map(|t| t.name.clone()).unwrap_or_default(),
-            description: redirect.clone(),
-        }
-    }
-
-    /// Asks redirections how they are served now; the packet filter changes once when all have answered.
-    pub(super) fn decide(&mut self, redirects: Vec<RedirectId>) {
-        self.next_round.extend(redirects);
-        if self.deciding > 0 {
-            return;
-        }
-        for id in std::mem::take(&mut self.next_round) {
-            let (Some(redirect), Some((_, actor))) =
-                (self.state.config.redirect(id), self.redirects.get(&id))
-            else {
-                continue;
-            };
-            actor.do_send(Decide {
-                disabled: self.state.redirect_off(id),
-                servers: self.state.servers(redirect),
-            });
-            self.deciding += 1;
-        }
-    }
-
-    fn decided(&mut self, decided: Decided) {
-        let id = decided.service.id;
-        let known = self.redirects.get(&id);
-        // After a reload the id may be another redirection's.
-        if known.is_some_and(|(name, _)| *name == decided.service.name) {
-            self.state.situations.insert(id, decided.situation);
-            self.services.insert(id, decided.service);
-        }
-        self.deciding = self.deciding.saturating_sub(1);
-        if self.deciding == 0 {
-            self.apply();
-            self.decide(Vec::new());
-        }
-    }
-
-    fn apply(&self) {
-        self.backend.do_send(Apply {
-            desired: Ruleset {
-                services: self.services.values().cloned().collect(),
-            },
-            log: self.state.config.globals.log.state_changes,
-        });
-    }
-
-    fn applied(&self, Applied(changes): Applied) {
-        for change in changes {
-            let id = change.redirect;
-            if let Some(installed) = change.rules {
-                self.event(|| {
-                    let reply = if installed {
-                        Reply::PushRuleset(id)
-                    } else {
-                        Reply::PullRuleset(id)
-                    };
-                    let name = change.name.clone();
-                    let event = Event::Ruleset {
-                        id,
-                        name,
-                        installed,
-                    };
-                    (Some(reply), Some(event))
-                });
-            }
-            // The original names the pf table, which holds the hosts of the table in use.
-            let service = self.services.get(&RedirectId(id));
-            let table = service.map_or(0, |s| s.table.0);
-            self.event(|| {
-                let event = Event::TableChanged {
-                    id,
-                    name: change.name.clone(),
-                    added: change.added,
-                    deleted: change.deleted,
-                    changed: change.changed,
-                    killed: change.killed,
-                };
-                (Some(Reply::TableChanged(table)), Some(event))
-            });
-        }
-    }
-
     fn host_status(&mut self, hosts: Vec<HostStatus>) {
         let mut tables: BTreeSet<TableId> = BTreeSet::new();
         let mut events = Vec::new();
@@ -421,15 +297,6 @@ impl Pfe {
         self.effects();
     }
 
-    fn relay_sessions(&mut self, from: Peer, sessions: &[(model::RelayId, u64)]) {
-        for (id, new) in sessions {
-            if let Some(relay) = self.state.config.relay(*id) {
-                let key = (relay.name.clone(), from.instance);
-                self.state.relay_sessions.entry(key).or_default().add(*new);
-            }
-        }
-    }
-
     fn nat_lookup(&self, from: Peer, request: u64, lookup: Lookup, ctx: &mut Context<Self>) {
         let answer = self.backend.send(lookup).into_actor(self);
         ctx.spawn(answer.map(move |result, pfe, _| {
@@ -448,55 +315,15 @@ impl Pfe {
         }
     }
 
-    /// What the packet filter had counted before this process was started is no news.
-    fn baseline(&self, ctx: &mut Context<Self>) {
-        let answer = self.backend.send(backend::Statistics).into_actor(self);
-        ctx.spawn(answer.map(|result, pfe, _| {
-            for service in result.unwrap_or_default() {
-                let Some(redirect) = pfe.state.config.redirect(service.id) else {
-                    continue;
-                };
-                let name = redirect.name.clone();
-                let counter = pfe.state.redirect_sessions.entry(name.clone());
-                counter.or_default().start_from(service.sessions);
-                pfe.counted.insert(name, service.sessions);
-            }
-        }));
-    }
-
-    /// Takes over the packet filter's counters.
-    pub(super) fn counted(&mut self, services: Vec<ServiceStatistics>) {
-        for service in services {
-            let Some(redirect) = self.state.config.redirect(service.id) else {
-                continue;
-            };
-            let before = self.counted.insert(redirect.name.clone(), service.sessions);
-            let before = before.unwrap_or(0);
-            // A counter that went back was started anew.
-            let new = service
-                .sessions
-                .checked_sub(before)
-                .unwrap_or(service.sessions);
-            let (id, name) = (redirect.id, redirect.name.clone());
-            let counter = self.state.redirect_sessions.entry(name);
-            counter.or_default().add(new);
-            self.state.host_sessions.insert(id, service.hosts);
-        }
-    }
-
     fn second(&mut self, ctx: &mut Context<Self>) {
         self.seconds += 1;
         self.backend.do_send(backend::Tick);
         if !self.redirects.is_empty() && self.seconds.is_multiple_of(COUNTERS_EVERY) {
-            let answer = self.backend.send(backend::Statistics).into_actor(self);
-            ctx.spawn(answer.map(|result, pfe, _| pfe.counted(result.unwrap_or_default())));
+            self.look(ctx);
         }
         let interval = limits::STATISTICS_INTERVAL.as_secs();
         if self.seconds.is_multiple_of(interval) {
-            let redirects = self.state.redirect_sessions.values_mut();
-            for counter in redirects.chain(self.state.relay_sessions.values_mut()) {
-                counter.interval_ended(interval);
-            }
+            self.interval_ended();
         }
         if self.options.metrics.is_some() {
             let samples = samples(&self.state, &self.counters);
@@ -545,22 +372,6 @@ impl Handler<Incoming> for Pfe {
 
     fn handle(&mut self, incoming: Incoming, ctx: &mut Context<Self>) {
         self.incoming(incoming, ctx);
-    }
-}
-
-impl Handler<Decided> for Pfe {
-    type Result = ();
-
-    fn handle(&mut self, decided: Decided, _: &mut Context<Self>) {
-        self.decided(decided);
-    }
-}
-
-impl Handler<Applied> for Pfe {
-    type Result = ();
-
-    fn handle(&mut self, applied: Applied, _: &mut Context<Self>) {
-        self.applied(applied);
     }
 }
 

@@ -13,11 +13,13 @@ mod admin;
 mod backend;
 mod client;
 mod control;
+mod counts;
 mod effects;
 mod listing;
 mod pending;
 mod redirect;
 mod requests;
+mod rounds;
 mod samples;
 mod state;
 

@@ -60,3 +60,37 @@ fn set<T: Ord>(set: &mut BTreeSet<T>, item: T, present: bool) {
         set.remove(&item);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conf::model::Address;
+
+    fn host(id: u32, parent: Option<u32>) -> Host {
+        Host {
+            id: HostId(id),
+            name: "h".to_owned(),
+            address: Address::from(std::net::IpAddr::from([127, 0, 0, 1])),
+            retry: 0,
+            parent: parent.map(HostId),
+            priority: 0,
+            ip_ttl: 0,
+            weight: 1,
+            max_connections: None,
+        }
+    }
+
+    #[test]
+    fn the_last_word_counts_and_children_follow() {
+        let change = |disabled| Admin::Host {
+            id: HostId(1),
+            disabled,
+        };
+        let mut disabled = Disabled::new(&Config::default(), &[change(false), change(true)]);
+        assert!(disabled.host(&host(1, None)));
+        assert!(disabled.host(&host(2, Some(1))));
+        assert!(!disabled.host(&host(3, None)));
+        disabled.apply(change(false));
+        assert_eq!(disabled, Disabled::default());
+    }
+}

@@ -253,3 +253,70 @@ impl Handler<super::table::Stop> for Report {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::link::{Remote, pair};
+    use conf::limits::LINK_QUEUE;
+    use protocols::host::HostState;
+
+    fn report() -> (Addr<Report>, Sender, Remote) {
+        let me = Peer {
+            role: Role::Hce,
+            instance: 0,
+        };
+        let (link, remote) = pair(me);
+        let sender = link.sender.clone();
+        (Report::new(sender.clone()).start(), sender, remote)
+    }
+
+    fn status(id: u32, checks: u64) -> HostStatus {
+        HostStatus {
+            checks,
+            state: HostState::Up,
+            ..HostStatus::unknown(HostId(id))
+        }
+    }
+
+    #[actix::test]
+    async fn results_of_one_turn_go_together_to_pfe_and_relays() {
+        let (report, _sender, mut remote) = report();
+        for id in 1..=100 {
+            report.do_send(Statuses(vec![status(id, 1)]));
+        }
+        for role in [Role::Pfe, Role::Relay] {
+            let outgoing = remote.outbox.recv().await.unwrap();
+            assert_eq!(outgoing.to, To::All(role));
+            match outgoing.message {
+                link::Message::HostStatus { hosts } => assert_eq!(hosts.len(), 100),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[actix::test]
+    async fn a_slow_parent_gets_the_latest_of_every_host() {
+        let (report, sender, mut remote) = report();
+        for _ in 0..LINK_QUEUE {
+            sender
+                .try_send(To::All(Role::Pfe), link::Message::RoundEnd)
+                .unwrap();
+        }
+        for checks in 1..=1000 {
+            let statuses = vec![status(1, checks), status(2, checks)];
+            report.send(Statuses(statuses)).await.unwrap();
+        }
+        let mut told = BTreeMap::new();
+        for _ in 0..LINK_QUEUE + 2 {
+            let outgoing = remote.outbox.recv().await.unwrap();
+            if let (To::All(Role::Pfe), link::Message::HostStatus { hosts }) =
+                (outgoing.to, outgoing.message)
+            {
+                told.extend(hosts.into_iter().map(|status| (status.id, status.checks)));
+            }
+        }
+        assert_eq!(told, BTreeMap::from([(HostId(1), 1000), (HostId(2), 1000)]));
+    }
+}

@@ -59,7 +59,29 @@ impl<T> Wheel<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::time::Duration;
+
+    proptest! {
+        #[test]
+        fn nothing_is_early_lost_or_more_than_a_slot_late(dues in prop::collection::vec(0u64..2000, 0..50), step in 1u64..300) {
+            // The clock only gives a starting point here.
+            let epoch = Instant::now();
+            let at = |ms| epoch + Duration::from_millis(ms);
+            let mut wheel = Wheel::new(epoch);
+            for due in &dues {
+                wheel.put(at(*due), *due);
+            }
+            let mut seen = 0;
+            for now in (0..=2010 + step).step_by(step as usize) {
+                for due in wheel.take(at(now)) {
+                    seen += 1;
+                    prop_assert!(due <= now && now < due + 10 + step, "{due} at {now}");
+                }
+            }
+            prop_assert_eq!(seen, dues.len());
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn items_of_one_slot_come_together_and_never_early() {

@@ -219,9 +219,8 @@ async fn interval_is_exact_and_servers_need_not_accept() {
     hce.until("five more checks", |h| h.status(1).checks == 6)
         .await;
     let took = start.elapsed();
-    // Five intervals, however long each check took; half an interval is for a slow machine.
-    assert!(took > 5 * INTERVAL - INTERVAL / 2, "{took:?}");
-    assert!(took < 5 * INTERVAL + INTERVAL / 2, "{took:?}");
+    // Five intervals; the original would need ten. The rest is room for a busy machine.
+    assert!(took > 4 * INTERVAL && took < 8 * INTERVAL, "{took:?}");
     let accepted = server.accepted.load(Ordering::Relaxed);
     println!("6 checks, {accepted} connections seen by the server");
     hce.stop().await;

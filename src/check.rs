@@ -37,6 +37,13 @@ pub fn run(flags: &Flags, file: &Path, options: &Options) -> ExitCode {
             Err(error) => start::refuse(&[error]),
         };
     }
+    if flags.modern {
+        print!("{}", conf::modern(&config));
+        return ExitCode::SUCCESS;
+    }
+    if flags.verbose > 0 {
+        print!("{}", conf::dump(&config));
+    }
     eprintln!("configuration OK");
     ExitCode::SUCCESS
 }

@@ -45,10 +45,10 @@ pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
         Ok(sockets) => sockets,
         Err(errors) => return refuse(&errors),
     };
-    if !flags.foreground {
-        if let Err(error) = nix::unistd::daemon(true, false) {
-            return refuse(&[format!("daemon: {error}")]);
-        }
+    if !flags.foreground
+        && let Err(error) = nix::unistd::daemon(true, false)
+    {
+        return refuse(&[format!("daemon: {error}")]);
     }
     logging::install(
         "parent",

@@ -92,7 +92,12 @@ fn answers_are_those_of_the_original() {
             .map(|(_, line)| *line)
             .collect();
         assert_eq!(got, mistakes, "relayd{command}");
-        assert_eq!(stdout, "", "relayd{command}");
+        // With -v ours prints the configuration as understood (COMPAT.md).
+        assert_eq!(
+            stdout.is_empty(),
+            !command.contains("-nv"),
+            "relayd{command}"
+        );
         asked += 1;
     }
     assert_eq!(asked, 21);
@@ -168,6 +173,24 @@ fn rules_are_shown_for_any_packet_filter_without_root() {
     );
     let (code, _, _) = relayd(&directory, &["-n", "--rules", "-f", "redirect.conf"]);
     assert_eq!(code, 0);
+}
+
+#[test]
+fn what_was_understood_can_be_read_again() {
+    let scratch = scratch();
+    let directory = scratch.path("");
+    let (_, full, _) = relayd(&directory, &["-nv", "-f", "minimal.conf"]);
+    let (_, modern, stderr) = relayd(&directory, &["-n", "--modern", "-f", "minimal.conf"]);
+    assert_eq!(stderr, "");
+    assert!(
+        full.contains("prefork 3") && !modern.contains("prefork"),
+        "{full}\n{modern}"
+    );
+    for text in [full, modern] {
+        scratch.write("again.conf", &text);
+        let (code, _, stderr) = relayd(&directory, &["-n", "-f", "again.conf"]);
+        assert_eq!((code, stderr.as_str()), (0, "configuration OK\n"), "{text}");
+    }
 }
 
 #[test]

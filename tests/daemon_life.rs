@@ -9,12 +9,13 @@
 mod support;
 
 use nix::sys::signal::Signal;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::daemon::Settings;
-use support::{Daemon, Scratch, port, process, wait};
+use support::{Daemon, Scratch, Server, port, process, wait};
 
 fn config(port: u16) -> String {
     format!(
@@ -268,6 +269,53 @@ fn the_number_of_processes_follows_prefork() {
         });
         connect(port).unwrap();
     }
+}
+
+#[test]
+fn sessions_of_a_process_that_is_not_needed_any_more_go_on() {
+    let server = Server::echo("e");
+    let port = port();
+    let text = config(port).replace("port 9", &format!("port {}", server.port()));
+    let daemon = launch(&text, 0);
+    wait::until_true("it relays", || session(port).is_some());
+    // So many that each process has some.
+    let streams: Vec<TcpStream> = (0..32).map(|_| session(port).unwrap()).collect();
+    assert!(streams.iter().all(echoes));
+    daemon.configure(&text.replace("prefork 3", "prefork 1"));
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_line("generation 2");
+    assert!(streams.iter().all(echoes));
+    assert_eq!(daemon.role("socket relay engine").len(), 3);
+    assert_eq!(daemon.role("relayd: ca").len(), 3);
+    assert!(session(port).is_some());
+    drop(streams);
+    for title in ["socket relay engine", "relayd: ca"] {
+        wait::until_true("the others end", || daemon.role(title).len() == 1);
+    }
+    let (status, lines) = daemon.stop();
+    assert_eq!(status.code(), Some(0));
+    assert!(
+        !lines.iter().any(|l| l.contains("lost child")),
+        "{lines:#?}"
+    );
+}
+
+/// A connection through the relay to the echo server, which says its name first.
+fn session(port: u16) -> Option<TcpStream> {
+    let mut stream = connect(port).ok()?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let mut name = [0; 2];
+    stream.read_exact(&mut name).ok()?;
+    (&name == b"e\n" && echoes(&stream)).then_some(stream)
+}
+
+fn echoes(mut stream: &TcpStream) -> bool {
+    let mut answer = [0; 4];
+    stream.write_all(b"ping").is_ok()
+        && stream.read_exact(&mut answer).is_ok()
+        && &answer == b"ping"
 }
 
 #[test]

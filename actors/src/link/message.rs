@@ -84,6 +84,8 @@ messages! {
     },
     /// End cleanly.
     Shutdown,
+    /// Take no more connections, and end when the last session has: the configuration has fewer processes.
+    Retire,
     /// Debug level: 0 brief, 1 verbose, 2 more.
     Verbose {
         /// Level.

@@ -89,6 +89,7 @@ pub fn permitted(from: Role, to: Role, kind: Kind) -> bool {
                 | K::Commit
                 | K::Abort
                 | K::Shutdown
+                | K::Retire
                 | K::Verbose
                 | K::Restarted
                 | K::ScriptResult

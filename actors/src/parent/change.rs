@@ -130,10 +130,11 @@ impl Parent {
         let generation = change.generation;
         self.change = Some(change);
         for peer in needed {
-            if self.children.contains_key(&peer) {
-                self.prepare(peer, ctx);
-            } else {
-                self.launch(peer, ctx);
+            match self.children.get(&peer).map(|child| child.phase) {
+                None => self.launch(peer, ctx),
+                // Too few processes are worse than the end of the last sessions of this one.
+                Some(Phase::Retiring | Phase::Ending) => self.dismiss(peer),
+                Some(_) => self.prepare(peer, ctx),
             }
         }
         ctx.run_later(limits::STAGE_TIMEOUT, move |parent, ctx| {
@@ -159,7 +160,7 @@ impl Parent {
         let Some(child) = self
             .children
             .get_mut(&peer)
-            .filter(|child| child.phase != Phase::Ending)
+            .filter(|child| !matches!(child.phase, Phase::Retiring | Phase::Ending))
         else {
             // It is started again when it has ended.
             return;
@@ -250,7 +251,7 @@ impl Parent {
                 }
                 self.tell(peer, Message::Commit { generation });
             } else {
-                self.dismiss(peer);
+                self.retire(peer);
             }
         }
         if self.places.control(&self.config) != old_path {
@@ -278,11 +279,13 @@ impl Parent {
             let Some(child) = self.children.get_mut(&peer) else {
                 continue;
             };
-            if child.phase == Phase::Running {
-                child.forget_staged(self.sockets.of(peer));
-                self.tell(peer, Message::Abort { generation });
-            } else {
-                self.dismiss(peer);
+            match child.phase {
+                Phase::Running => {
+                    child.forget_staged(self.sockets.of(peer));
+                    self.tell(peer, Message::Abort { generation });
+                }
+                Phase::Retiring => {}
+                _ => self.dismiss(peer),
             }
         }
         let new = self.places.control(&change.config).to_owned();

@@ -58,6 +58,8 @@ pub enum Phase {
     Starting(u64),
     /// Serves.
     Running,
+    /// Serves its last sessions and then ends.
+    Retiring,
     /// Was told to end.
     Ending,
 }

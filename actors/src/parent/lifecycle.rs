@@ -50,6 +50,32 @@ impl Parent {
         }
     }
 
+    /// Ends a process that a smaller `prefork` has no use for, once its sessions have ended.
+    pub(super) fn retire(&mut self, peer: Peer) {
+        let relay = Peer {
+            role: Role::Relay,
+            ..peer
+        };
+        let relay_lives = self.children.contains_key(&relay);
+        match self.children.get_mut(&peer).map(|c| &mut c.phase) {
+            Some(phase @ Phase::Running) if peer.role == Role::Relay => {
+                *phase = Phase::Retiring;
+                self.tell(peer, Message::Retire);
+            }
+            Some(Phase::Retiring) => {}
+            // Its relay process needs its keys to the end.
+            _ if peer.role == Role::Ca && relay_lives => {}
+            _ => self.dismiss(peer),
+        }
+    }
+
+    /// Whether the configuration in force or the one on its way needs a process.
+    fn wanted(&self, peer: Peer) -> bool {
+        let coming = self.change.as_ref().map(|change| &*change.config);
+        self.needed(&self.config).contains(&peer)
+            || coming.is_some_and(|config| self.needed(config).contains(&peer))
+    }
+
     /// Tells the others that a process is new and knows nothing of them.
     pub(super) fn introduce(&mut self, peer: Peer) {
         let others: Vec<Peer> = self
@@ -77,9 +103,16 @@ impl Parent {
             }
             return;
         }
-        if child.phase == Phase::Ending {
+        if matches!(child.phase, Phase::Ending | Phase::Retiring) {
             // A reload may have wanted this process back while it was ending.
             self.restart(peer, ctx);
+            let ca = Peer {
+                role: Role::Ca,
+                ..peer
+            };
+            if peer.role == Role::Relay && !self.wanted(ca) {
+                self.dismiss(ca);
+            }
             return;
         }
         self.died(peer, child.pid, &how, ctx);
@@ -119,12 +152,7 @@ impl Parent {
     }
 
     fn restart(&mut self, peer: Peer, ctx: &mut Context<Self>) {
-        let config = match &self.change {
-            Some(change) => &change.config,
-            None => &self.config,
-        };
-        let wanted = self.needed(config).contains(&peer);
-        if wanted && self.ending.is_none() && !self.children.contains_key(&peer) {
+        if self.wanted(peer) && self.ending.is_none() && !self.children.contains_key(&peer) {
             self.launch(peer, ctx);
         }
     }

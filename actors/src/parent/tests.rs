@@ -104,7 +104,7 @@ fn actor(mut link: Link, _: Arc<Options>) -> LocalBoxFuture<'static, Result<(), 
                     };
                     link.sender.tell(PARENT, answer).await.unwrap();
                 }
-                Message::Shutdown => break,
+                Message::Shutdown | Message::Retire => break,
                 _ => {}
             }
         }
@@ -347,9 +347,12 @@ fn the_number_of_relay_processes_follows_the_file() {
         heard(peer(Role::Relay, 2), "commit 2").await;
         heard(peer(Role::Ca, 2), "commit 2").await;
         reload(&format!("1:{port}")).await;
-        heard(peer(Role::Relay, 2), "Shutdown").await;
-        heard(peer(Role::Relay, 1), "Shutdown").await;
+        heard(peer(Role::Relay, 2), "Retire").await;
+        heard(peer(Role::Relay, 1), "Retire").await;
         heard(peer(Role::Relay, 0), "commit 3").await;
+        // Each holds out as long as its relay process.
+        heard(peer(Role::Ca, 1), "Shutdown").await;
+        heard(peer(Role::Ca, 2), "Shutdown").await;
         reload(&format!("2:{port}")).await;
         heard(peer(Role::Relay, 1), "commit 4").await;
         heard(PFE, "verdict Some(7) 4 []").await;

@@ -15,6 +15,7 @@ use super::stream::Stream;
 use crate::link::Slot;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, Message, WrapFuture};
 use conf::limits;
+use futures_util::FutureExt;
 use protocols::log::session as words;
 use socket2::SockRef;
 use std::cell::RefCell;
@@ -101,6 +102,13 @@ impl Handler<Close> for RelayActor {
     type Result = ();
 
     fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
+        // Whoever waits in the queue was promised a connection.
+        for _ in 0..limits::BACKLOG_MAX {
+            match self.shared.listener.accept().now_or_never() {
+                Some(Ok((socket, client))) => self.shared.accepted(socket, client),
+                _ => break,
+            }
+        }
         ctx.stop();
     }
 }

@@ -38,6 +38,7 @@ pub async fn run(mut link: Link, options: Arc<Options>) -> Result<(), RoleError>
         staged: None,
         listeners: HashMap::new(),
         reported: Reported::default(),
+        retired: None,
     };
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,7 +48,7 @@ pub async fn run(mut link: Link, options: Arc<Options>) -> Result<(), RoleError>
                 Some(incoming) => if role.handle(incoming).is_break() { break },
                 None => break,
             },
-            _ = second.tick() => role.tick(),
+            _ = second.tick() => if role.tick().is_break() { break },
         }
     }
     role.close();
@@ -61,6 +62,8 @@ struct RelayRole {
     staged: Option<Rc<Generation>>,
     listeners: HashMap<Slot, Listener>,
     reported: Reported,
+    /// Takes no more connections; true once its sessions have a limit.
+    retired: Option<bool>,
 }
 
 struct Listener {
@@ -105,17 +108,39 @@ impl RelayRole {
                 request,
                 destination,
             } => self.context.lookups.answered(request, destination),
+            Message::Retire => self.wind_down(),
             Message::Shutdown => return std::ops::ControlFlow::Break(()),
             _ => {}
         }
         std::ops::ControlFlow::Continue(())
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self) -> std::ops::ControlFlow<()> {
         let now = self.context.clock.tick();
         let ended = self.context.sessions.tick(now);
         self.context.counters.timeouts.add(ended);
         self.reported.send(&self.context);
+        if let Some(draining) = &mut self.retired {
+            if self.context.sessions.is_empty() {
+                return std::ops::ControlFlow::Break(());
+            }
+            if !*draining {
+                *draining = true;
+                let context = &self.context;
+                context
+                    .sessions
+                    .each(|session| session.drain(context, limits::DRAIN_TIMEOUT));
+            }
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+
+    /// The process is one too many: what it serves may go on for a while.
+    fn wind_down(&mut self) {
+        self.retired.get_or_insert(false);
+        for (_, listener) in self.listeners.drain() {
+            listener.close();
+        }
     }
 
     fn stage(&mut self, number: u64, config: Arc<Config>, state: &RunState) {

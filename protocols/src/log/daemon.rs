@@ -97,7 +97,7 @@ pub fn printable(line: &str) -> std::borrow::Cow<'_, str> {
 
 /// Controls, and what reverses the direction of text.
 fn hidden(c: char) -> bool {
-    c.is_control()
+    (c.is_control() && c != '\t')
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

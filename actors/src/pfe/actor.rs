@@ -2,9 +2,9 @@
 //! Owns the state and the rounds of changes: every affected redirection decides, then the backend applies once.
 //! Must never wait for the parent's queue: what must arrive is sent by tasks of their own.
 //!
-//! In: the parent's and other roles' messages ([`Incoming`]), [`Decided`] from redirections, [`Applied`] from the
-//! backend, [`Ask`](super::requests::Ask) from control clients.
-//! Out: [`Decide`] to redirections, [`Apply`] to the backend, [`Events`] to control; over the link `Admin`, `Poll`,
+//! In: the parent's and other roles' messages ([`Incoming`]), `Decided` from redirections, `Applied` from the
+//! backend, `Ask` from control clients.
+//! Out: `Decide` to redirections, `Apply` to the backend, [`Events`] to control; over the link `Admin`, `Poll`,
 //! `Demote`, `Route`, `Reload`, `Stop`, `SetVerbose`, `SessionList`, `KillSession`, `NatResult`, `Snapshot`.
 //! On loss: the process ends and is restarted with host states and switches from the parent.
 

@@ -320,10 +320,9 @@ impl Handler<Release> for Backend {
     type Result = ();
 
     fn handle(&mut self, _: Release, _: &mut Context<Self>) {
-        if let Some(mut filter) = self.filter.take() {
-            if let Err(error) = filter.release() {
-                self.tell(&error);
-            }
+        let released = self.filter.take().map(|mut filter| filter.release());
+        if let Some(Err(error)) = released {
+            self.tell(&error);
         }
     }
 }

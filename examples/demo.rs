@@ -425,7 +425,18 @@ demo: Ctrl-C ends it
     fn finish(&mut self) -> Outcome<()> {
         if let Some(mut relayd) = self.relayd.take() {
             kill(Pid::from_raw(i32::try_from(relayd.id())?), Signal::SIGTERM)?;
-            let status = relayd.wait()?;
+            let end = Instant::now() + BOUND;
+            let status = loop {
+                if let Some(status) = relayd.try_wait()? {
+                    break status;
+                }
+                if Instant::now() > end {
+                    relayd.kill()?;
+                    relayd.wait()?;
+                    return Err("relayd did not end".into());
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            };
             if !status.success() {
                 return Err(format!("relayd ended badly: {status}").into());
             }

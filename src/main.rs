@@ -17,6 +17,8 @@ use std::process::ExitCode;
 const CONFIGURATION: &str = "/etc/relayd.conf";
 
 fn main() -> ExitCode {
+    // Whoever starts us may have signals blocked, and a daemon that cannot hear SIGTERM cannot be stopped.
+    let _ = nix::sys::signal::SigSet::all().thread_unblock();
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     if name

@@ -326,7 +326,7 @@ fn dying_too_often_ends_the_daemon_and_says_why() {
     assert!(
         lines
             .iter()
-            .any(|line| line.contains("hce") && line.contains("too many")),
+            .any(|line| line.contains("host check engine") && line.contains("giving up")),
         "{lines:#?}"
     );
 }

@@ -28,7 +28,7 @@ use conf::model::{self, RedirectId, TableId};
 use protocols::control::Reply;
 use protocols::control::extension::Event;
 use protocols::control::record::StatusRecord;
-use protocols::host::HostStatus;
+use protocols::host::{HostState, HostStatus};
 use protocols::log::table as words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -234,7 +234,9 @@ impl Pfe {
             if self.server_state(&now) != before {
                 tables.insert(table.id);
             }
-            if self.watchers.any() {
+            // An unknown state with all retries left is the echo of `enable` or `disable`, not the result of a check.
+            let checked = state != HostState::Unknown || now.retries < host.retry;
+            if checked && self.watchers.any() {
                 events.push(status_event(&now, table, host));
             }
         }

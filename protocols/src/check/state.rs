@@ -11,6 +11,8 @@ use conf::model::HostId;
 pub struct Record {
     status: HostStatus,
     retry: u32,
+    /// The last state a check found; it outlives `enable`, and `retry` falls back to it.
+    last: HostState,
 }
 
 /// What a result did.
@@ -40,6 +42,7 @@ impl Record {
                 ..HostStatus::unknown(id)
             },
             retry,
+            last: HostState::Unknown,
         }
     }
 
@@ -51,6 +54,7 @@ impl Record {
                 ..status
             },
             retry,
+            last: status.state,
         }
     }
 
@@ -78,7 +82,10 @@ impl Record {
         if to == HostState::Down && status.retries > 0 {
             retried = Some(status.retries);
             status.retries -= 1;
-            to = from;
+            to = match from {
+                HostState::Unknown => self.last,
+                known => known,
+            };
         } else {
             status.retries = self.retry;
         }
@@ -89,6 +96,7 @@ impl Record {
             status.ups = status.ups.saturating_add(1);
         }
         status.state = to;
+        self.last = to;
         Applied { from, to, retried }
     }
 
@@ -165,6 +173,20 @@ mod tests {
         );
         record.reset();
         assert_eq!(record, Record::new(HostId(1), 0));
+    }
+
+    #[test]
+    fn after_enable_a_forgiven_failure_falls_back_to_the_state_before() {
+        let mut record = Record::new(HostId(1), 1);
+        record.apply(DOWN, 1);
+        assert_eq!(record.apply(DOWN, 1).to, HostState::Down);
+        record.forget_state();
+        let applied = record.apply(DOWN, 1);
+        assert_eq!(applied.retried, Some(1));
+        assert_eq!(
+            (applied.from, applied.to),
+            (HostState::Unknown, HostState::Down)
+        );
     }
 
     proptest! {

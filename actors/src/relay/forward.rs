@@ -7,8 +7,8 @@ use super::relays::{Host, HostParts, Redirected, Relay, RelayTable, Table};
 use crate::link::{Message, Role, Slot, To};
 use backends::filter::{ServerState, Service};
 use conf::model::{
-    HostId, Listen, LogFlags, Mode, Protocol, ProtocolId, ProtocolKind, RedirectId, RelayId,
-    TableId, Target,
+    HostId, Listen, LogFlags, Mode, Protocol, ProtocolId, ProtocolKind, Redirect, RedirectId,
+    RelayId, TableId, Target, VirtualAddress,
 };
 use protocols::balance::Cursor;
 use protocols::host::HostState;
@@ -128,28 +128,7 @@ impl Forwards {
             _ => ProtocolKind::Tcp,
         };
         let relay = Relay {
-            config: conf::model::Relay {
-                id: RelayId(0),
-                name: redirect.name.clone(),
-                block: redirect.name.clone(),
-                disabled: false,
-                listen: Listen {
-                    address: listener.address,
-                    port,
-                    tls: false,
-                    proxy: false,
-                },
-                protocol: ProtocolId(0),
-                target: Target::Tables,
-                tables: Vec::new(),
-                key: redirect.key,
-                retry: 0,
-                transparent: false,
-                tls_client: false,
-                translate: None,
-                proxy_protocol: None,
-                session_timeout: redirect.session_timeout,
-            },
+            config: as_relay(redirect, listener, port),
             protocol: Protocol::new(ProtocolId(0), "default", kind),
             key: service.map_or(conf::model::HashKey([0; 16]), |s| s.key),
             log: LogFlags::default(),
@@ -208,5 +187,31 @@ fn mode(service: &Service) -> Mode {
     match service.sticky {
         true => Mode::SourceHash,
         false => service.mode,
+    }
+}
+
+/// A redirection's listener, as if it were written as a relay.
+fn as_relay(redirect: &Redirect, listener: &VirtualAddress, port: u16) -> conf::model::Relay {
+    conf::model::Relay {
+        id: RelayId(0),
+        name: redirect.name.clone(),
+        block: redirect.name.clone(),
+        disabled: false,
+        listen: Listen {
+            address: listener.address,
+            port,
+            tls: false,
+            proxy: false,
+        },
+        protocol: ProtocolId(0),
+        target: Target::Tables,
+        tables: Vec::new(),
+        key: redirect.key,
+        retry: 0,
+        transparent: false,
+        tls_client: false,
+        translate: None,
+        proxy_protocol: None,
+        session_timeout: redirect.session_timeout,
     }
 }

@@ -69,12 +69,8 @@ pub fn running_relay(name: &str) -> String {
 
 /// Both ends closed in order.
 pub const DONE: &str = "done";
-/// The same, with bytes left to write at the end.
-pub const LAST_WRITE: &str = "last write (done)";
 /// Nothing moved for the session timeout.
 pub const TIMEOUT: &str = "buffer event timeout";
-/// The same while the kernel moved the bytes.
-pub const SPLICE_TIMEOUT: &str = "splice timeout";
 /// A socket failed.
 pub const ERROR: &str = "buffer event error";
 /// No host, or none that could be reached at once.

@@ -92,7 +92,7 @@ fn rules_of_every_kind_do_what_relayd_conf_says() {
     );
     assert!(!head.contains("X-Secret"), "{head}");
     assert_eq!(get(at, &["-H", "X-Strip: 1"], "/a/b?c"), "GET /b?c\n");
-    assert_eq!(get(at, &[], "/"), "main");
+    assert_eq!(get(at, &[], "/"), "main\n");
     assert_eq!(
         get(
             at,

@@ -41,6 +41,15 @@ pub fn run(flags: &Flags, file: &Path, options: &Options) -> ExitCode {
         print!("{}", conf::modern(&config));
         return ExitCode::SUCCESS;
     }
+    // With `auto`, what will serve redirects is known only where the daemon runs.
+    let named = match options.backend {
+        Backend::Nftables => Some(Kind::Nftables),
+        Backend::Userland => Some(Kind::Userland),
+        _ => None,
+    };
+    if let Some(Err(error)) = named.map(|kind| filter::verify(kind, &all_up(&config))) {
+        return start::refuse(&[error.to_string()]);
+    }
     if flags.verbose > 0 {
         print!("{}", conf::dump(&config));
     }
@@ -79,6 +88,13 @@ fn rules(config: &Config, name: Option<&str>, options: &Options) -> Result<Strin
         (None, Backend::Auto) if cfg!(target_os = "linux") => Kind::Nftables,
         (None, Backend::Auto) => Kind::Pf,
     };
+    let desired = all_up(config);
+    filter::verify(kind, &desired).map_err(|e| e.to_string())?;
+    Ok(filter::preview(kind, &options.table, &desired))
+}
+
+/// The redirects with every host up.
+fn all_up(config: &Config) -> Ruleset {
     let services = config
         .redirects
         .iter()
@@ -92,5 +108,5 @@ fn rules(config: &Config, name: Option<&str>, options: &Options) -> Result<Strin
             service
         })
         .collect();
-    Ok(filter::preview(kind, &options.table, &Ruleset { services }))
+    Ruleset { services }
 }

@@ -24,6 +24,8 @@ pub struct Options {
     pub backend: Backend,
     /// Name of the nftables table.
     pub table: String,
+    /// End the TCP connections of a host that goes down; its UDP flows always end.
+    pub kill_tcp: bool,
     /// Form of log lines.
     pub log_format: LogFormat,
     /// Where state that survives a restart is kept.
@@ -40,6 +42,7 @@ impl Default for Options {
             metrics: None,
             backend: Backend::Auto,
             table: "relayd".to_owned(),
+            kill_tcp: false,
             log_format: LogFormat::Plain,
             state_directory: PathBuf::from("/var/lib/relayd"),
         }

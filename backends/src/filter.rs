@@ -9,7 +9,7 @@ pub mod support;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use open::{Choice, Kind, Publisher, choose, open, preview};
+pub use open::{Choice, Kind, Publisher, choose, open, preview, verify};
 
 use conf::model::{
     Address, Config, Forward, HashKey, HostId, Mode, PfTag, Redirect, RedirectId, TableId,

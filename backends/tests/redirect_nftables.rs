@@ -284,3 +284,112 @@ fn release_keeps_connections_and_purge_ends_with_nothing() {
     let ruleset = network.balancer.output("nft", &["list", "ruleset"]);
     assert_eq!(ruleset, "");
 }
+
+/// Connects and closes without end, both families in turn; answers how often, and the failures.
+fn load(
+    network: &Network,
+    stop: std::sync::Arc<std::sync::atomic::AtomicBool>,
+) -> thread::JoinHandle<(usize, Vec<String>)> {
+    network.client.run(move || {
+        let mut count = 0;
+        let mut failures = Vec::new();
+        while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+            for to in virtuals(PORT) {
+                count += 1;
+                if let Err(error) = open(to) {
+                    failures.push(format!("{to}: {error}"));
+                }
+            }
+        }
+        (count, failures)
+    })
+}
+
+#[test]
+fn kills_and_flushes_under_load_lose_nothing() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(3);
+    let _servers = start_servers(&network);
+    let mut filter = backend(&network);
+    let mut www = service("www", 3);
+    filter.apply(&rules(&[&www])).unwrap();
+    let mut held = from_client(&network, || {
+        let all = virtuals(PORT).into_iter().flat_map(|to| [to; 3]);
+        all.map(|to| open(to).unwrap()).collect::<Vec<_>>()
+    });
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let loads: Vec<_> = (0..2).map(|_| load(&network, stop.clone())).collect();
+    for round in 0..20 {
+        drop(filter);
+        filter = successor();
+        // Each successor knows something else: a host went or came.
+        let state = [ServerState::Down, ServerState::Up][round % 2];
+        set_state(&mut www, 0, state);
+        filter.apply(&rules(&[&www])).unwrap();
+        if round % 2 == 0 {
+            network.balancer.output("nft", &["flush", "ruleset"]);
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    for load in loads {
+        let (count, failures) = load.join().unwrap();
+        println!("{count} connections, {} failed", failures.len());
+        assert!(count > 100, "{count}");
+        assert!(failures.is_empty(), "{failures:?}");
+    }
+    for (stream, name) in &mut held {
+        assert!(alive(stream), "connection to {name} was disturbed");
+    }
+    filter.purge().unwrap();
+}
+
+#[test]
+fn trouble_of_the_system_is_named_with_its_cure() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(1);
+    let filter = backend(&network);
+    let mut www = service("www", 1);
+    assert_eq!(filter.warnings(&rules(&[&www])), [""; 0]);
+    network.balancer.sysctl("net/ipv4/ip_forward", "0");
+    www.listeners[0].interface = Some("nowhere0".to_owned());
+    www.servers[1].address = "198.51.100.1".parse::<std::net::IpAddr>().unwrap().into();
+    assert_eq!(
+        filter.warnings(&rules(&[&www])),
+        [
+            "redirect www: IPv4 packets are not forwarded to its hosts; sysctl -w net.ipv4.ip_forward=1",
+            "redirect www: there is no route to host 198.51.100.1; ip route add 198.51.100.1 via GATEWAY",
+            "redirect www: there is no interface nowhere0 to listen on; make the interface, or correct its name in relayd.conf",
+        ]
+    );
+}
+
+#[test]
+fn without_the_right_it_says_so_and_userland_is_chosen() {
+    if !network::possible() {
+        return;
+    }
+    // A thread without capabilities stands for a process without them.
+    let lines = thread::spawn(|| {
+        let mut state = capctl::CapState::get_current().unwrap();
+        state.effective.clear();
+        state.set_current().unwrap();
+        let choice = backends::choose();
+        let error = Nftables::open("relayd").map(|_| ()).unwrap_err();
+        (
+            choice.kind,
+            choice.why_not.unwrap().to_string(),
+            error.to_string(),
+        )
+    })
+    .join()
+    .unwrap();
+    let line = "packet filter nftables: this process may not use nftables (no CAP_NET_ADMIN); start relayd as root or with CAP_NET_ADMIN, or use the packet filter userland";
+    assert_eq!(
+        lines,
+        (backends::Kind::Userland, line.to_owned(), line.to_owned())
+    );
+}

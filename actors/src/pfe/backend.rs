@@ -143,6 +143,9 @@ impl Backend {
         if self.filter.is_none() {
             let kind = self.kind();
             let mut filter = filter::open(kind, &self.options.table, self.publisher())?;
+            filter.configure(filter::Settings {
+                kill_tcp: self.options.kill_tcp,
+            });
             filter.adopt()?;
             tracing::debug!("{}", words::FILTER_INIT_DONE);
             self.filter = Some(filter);

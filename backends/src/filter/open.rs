@@ -131,3 +131,19 @@ pub fn preview(kind: Kind, table: &str, desired: &Ruleset) -> String {
         Kind::Pf => String::new(),
     }
 }
+
+/// Whether a packet filter can do what `desired` asks for, as far as that can be known without looking at a system.
+///
+/// # Errors
+/// The first thing it cannot do, with the redirection's name.
+pub fn verify(kind: Kind, desired: &Ruleset) -> Result<(), FilterError> {
+    super::collisions::check(desired)?;
+    match kind {
+        Kind::Userland => {
+            let userland = Userland::new(Box::new(|_| ()));
+            super::support::check(desired, userland.capabilities(), userland.name())
+        }
+        Kind::Nftables => crate::nftables::verify(desired),
+        Kind::Pf | Kind::Recording => Ok(()),
+    }
+}

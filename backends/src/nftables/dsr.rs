@@ -252,7 +252,8 @@ fn verdict(prefix: &str, name: &str, jump: bool) -> Statement {
 }
 
 /// A packet of a known flow goes on; one that opens a flow gets a host; any other is left to the system.
-fn decide(builder: &Builder<'_>, counter: &str) -> Vec<Rule> {
+fn decide(builder: &mut Builder<'_>, counter: &str) -> Vec<Rule> {
+    let hosts = builder.hosts(Family::Netdev);
     let (service, name) = (builder.service, builder.name.as_str());
     let redirect = builder.context.numbered.redirect;
     let both = families(service, |_| true);
@@ -278,7 +279,7 @@ fn decide(builder: &Builder<'_>, counter: &str) -> Vec<Rule> {
         rules.extend(both.iter().map(|ip| lookup(ip, sticky, false)));
         rules.push(vec![Statement::Host(true), verdict("s", name, true)]);
     }
-    rules.extend(both.iter().filter_map(|ip| builder.choose(*ip)));
+    rules.push(vec![hosts]);
     rules.push(vec![verdict("n", name, false)]);
     rules
 }
@@ -339,5 +340,7 @@ fn new(both: &[Ip], seconds: u32, sticky: bool, device: &str) -> Vec<Rule> {
         }
     }
     rules.extend(both.iter().map(|ip| forward(*ip, device)));
+    // The host went between its choice and this place: the client repeats the packet.
+    rules.push(vec![Statement::Verdict(Verdict::Drop)]);
     rules
 }

@@ -239,9 +239,10 @@ fn learn() -> Vec<Rule> {
     rules
 }
 
-/// The destination is rewritten; a connection that gets none leaves no mark.
+/// The destination is rewritten. A host that went between its choice and this place has no address any more: the packet
+/// is dropped, and when the client repeats it another host is chosen. Left alone, it would be refused by this system.
 fn fin() -> Vec<Rule> {
     let mut rules: Vec<Rule> = translate().collect();
-    rules.push(vec![Statement::SetMark(0)]);
+    rules.push(vec![Statement::Verdict(Verdict::Drop)]);
     rules
 }

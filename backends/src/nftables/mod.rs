@@ -16,7 +16,7 @@ pub mod service;
 pub mod slots;
 pub mod text;
 
-use crate::filter::{Ruleset, Service};
+use crate::filter::{Capabilities, FilterError, Ruleset, Service, collisions, support};
 use labels::Labels;
 use model::{Family, Fragment};
 use numbers::Numbers;
@@ -35,6 +35,31 @@ pub fn sets() -> Vec<model::Set> {
     let mut sets = layout::sets();
     sets.extend(dsr::sets());
     sets
+}
+
+/// What nftables can do.
+pub const CAPABILITIES: Capabilities = Capabilities {
+    route: true,
+    tag: true,
+    match_only: true,
+    interface: true,
+    log: true,
+    sticky: true,
+    least_states: true,
+    ranges: true,
+    udp: true,
+    nat_lookup: true,
+    needs_listeners: false,
+};
+
+/// Whether nftables can do what `desired` asks for.
+///
+/// # Errors
+/// The first thing it cannot do, with the redirection's name.
+pub fn verify(desired: &Ruleset) -> Result<(), FilterError> {
+    support::check(desired, CAPABILITIES, "nftables")?;
+    collisions::check(desired)?;
+    desired.services.iter().try_for_each(dsr::check)
 }
 
 /// The rules of `desired` as `nft list` prints them, for a table that does not exist yet.

@@ -244,8 +244,8 @@ impl Builder<'_> {
         let mut rules = self.prologue();
         let next = if self.service.sticky { "learn" } else { "fin" };
         let next = Statement::Verdict(Verdict::Goto(next.to_owned()));
+        rules.push(vec![self.hosts(Family::Inet)]);
         for ip in families(self.service, |_| true) {
-            rules.extend(self.choose(ip));
             rules.extend(self.limits(ip, &next));
         }
         rules.push(vec![next]);
@@ -283,7 +283,18 @@ impl Builder<'_> {
         rules
     }
 
-    pub(super) fn choose(&self, ip: Ip) -> Option<Rule> {
+    /// Makes the chain that chooses a host, and answers the jump to it. It is a chain of its own without any verdict, since
+    /// the kernel walks through all chains of the table whenever a rule with a verdict is written.
+    pub(super) fn hosts(&mut self, family: Family) -> Statement {
+        let both = families(self.service, |_| true);
+        let rules = both.iter().filter_map(|ip| self.choose(*ip)).collect();
+        let name = format!("h_{}", self.name);
+        let chain = Chain { hook: None, rules };
+        self.fragment.chains.insert((family, name.clone()), chain);
+        Statement::Verdict(Verdict::Jump(name))
+    }
+
+    fn choose(&self, ip: Ip) -> Option<Rule> {
         let slots = self.slots(ip);
         let first = *slots.first()?;
         let one = slots.iter().all(|mark| *mark == first);

@@ -13,7 +13,6 @@ mod states;
 mod surroundings;
 mod transaction;
 
-use super::dsr;
 use super::labels::Labels;
 use super::layout;
 use super::model::{Chain, Element, Family, Fragment, Key, Name, Object, Set, SetName, Value};
@@ -21,7 +20,7 @@ use super::numbers::Numbers;
 use super::service::{self, Context};
 use crate::filter::{
     Capabilities, FilterError, PacketFilter, Ruleset, Service, ServiceStatistics, Settings,
-    TableChange, collisions, diff, support,
+    TableChange, diff,
 };
 use conf::model::{HostId, RedirectId};
 use dump::Counters;
@@ -608,19 +607,7 @@ impl PacketFilter for Nftables {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            route: true,
-            tag: true,
-            match_only: true,
-            interface: true,
-            log: true,
-            sticky: true,
-            least_states: true,
-            ranges: true,
-            udp: true,
-            nat_lookup: true,
-            needs_listeners: false,
-        }
+        super::CAPABILITIES
     }
 
     fn adopt(&mut self) -> Result<(), FilterError> {
@@ -631,9 +618,7 @@ impl PacketFilter for Nftables {
     }
 
     fn apply(&mut self, desired: &Ruleset) -> Result<Vec<TableChange>, FilterError> {
-        support::check(desired, self.capabilities(), self.name())?;
-        collisions::check(desired)?;
-        desired.services.iter().try_for_each(dsr::check)?;
+        super::verify(desired)?;
         surroundings::check(desired)?;
         if self.flags.is_none() {
             self.adopt()?;

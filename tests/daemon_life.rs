@@ -114,6 +114,19 @@ fn debug_lines_are_those_of_the_original() {
 }
 
 #[test]
+fn with_vv_it_says_what_each_relay_is() {
+    let text = format!(
+        "http protocol p {{\n\treturn error\n\tmatch request header log \"Host\"\n}}\n{}",
+        config(port()).replace("\tforward", "\tprotocol p\n\tforward")
+    );
+    let daemon = launch(&text, 2);
+    daemon.wait_line("protocol 1: name p");
+    daemon.wait_line("\tflags: used, relay flags: return");
+    daemon.wait_line("\ttype: http");
+    daemon.wait_line("\tmatch request header log");
+}
+
+#[test]
 fn without_d_it_leaves_the_terminal_and_serves() {
     let scratch = Scratch::new();
     let port = port();

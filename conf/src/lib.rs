@@ -16,7 +16,7 @@ mod source;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use diff::{Changes, Diff, diff, keep_ids};
-pub use dump::{dump, modern};
+pub use dump::{dump, modern, rule_line};
 pub use model::Config;
 pub use resolver::Resolver;
 pub use source::{Source, Sources, Span};

@@ -10,6 +10,7 @@ use super::sockets::Sockets;
 use crate::link::{Message, Peer, Role};
 use actix::prelude::*;
 use backends::service::{self, State};
+use conf::model::{ProtocolKind, Relay};
 use conf::{Config, limits};
 use protocols::log::daemon as words;
 use std::collections::BTreeSet;
@@ -53,6 +54,7 @@ impl Parent {
     pub(super) fn first(&mut self, ctx: &mut Context<Self>) {
         for relay in &self.config.relays {
             tracing::debug!("{}", words::adding_relay(&relay.name));
+            describe(&self.config, relay);
         }
         let change = Change {
             generation: 1,
@@ -352,6 +354,35 @@ impl Parent {
             )
         }));
         self.conclude(ctx);
+    }
+}
+
+/// Prints a relay's settings with `-vv`.
+fn describe(config: &Config, relay: &Relay) {
+    let Some(protocol) = config.protocol(relay.protocol) else {
+        return;
+    };
+    let flags: Vec<&str> = [
+        (relay.disabled, "disable"),
+        (protocol.return_error, "return"),
+        (relay.listen.tls, "tls"),
+        (relay.tls_client, "tls client"),
+        (relay.transparent, "divert"),
+    ]
+    .into_iter()
+    .filter_map(|(set, name)| set.then_some(name))
+    .collect();
+    let kind = match protocol.kind {
+        ProtocolKind::Tcp => "tcp",
+        ProtocolKind::Http => "http",
+        ProtocolKind::Dns => "dns",
+        ProtocolKind::Udp => "udp",
+    };
+    for line in words::protocol(protocol.id.0, &protocol.name, &flags, kind) {
+        tracing::trace!("{line}");
+    }
+    for rule in &protocol.rules {
+        tracing::trace!("\t{}", conf::rule_line(rule));
     }
 }
 

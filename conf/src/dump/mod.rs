@@ -14,6 +14,7 @@ pub use rule::{direction, rule};
 
 use crate::model::{Config, Router};
 use order::Object;
+pub use rule::rule as rule_line;
 use std::fmt::Write as _;
 use text::quote;
 

@@ -51,6 +51,16 @@ pub fn adding_relay(name: &str) -> String {
     format!("relay_privinit: adding relay {name}")
 }
 
+/// A relay's settings as the original prints them at start with `-vv`: its protocol, flags and type; rules follow.
+pub fn protocol(id: u32, name: &str, flags: &[&str], kind: &str) -> [String; 3] {
+    let flags = flags.join(", ");
+    [
+        format!("protocol {id}: name {name}"),
+        format!("\tflags: used, relay flags: {flags}"),
+        format!("\ttype: {kind}"),
+    ]
+}
+
 /// Limit of open files of a process.
 pub fn open_files(limit: u64) -> String {
     format!("socket_rlimit: max open files {limit}")
@@ -118,6 +128,10 @@ mod tests {
             "parent_reload: failed to load config file minimal.conf"
         );
         assert_eq!(adding_relay("r"), "relay_privinit: adding relay r");
+        assert_eq!(
+            protocol(1, "p", &["tls", "tls client"], "http").join("\n"),
+            "protocol 1: name p\n\tflags: used, relay flags: tls, tls client\n\ttype: http"
+        );
         assert_eq!(open_files(20000), "socket_rlimit: max open files 20000");
     }
 

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// Checks the configuration and prints what was asked for; answers the exit status.
 pub fn run(flags: &Flags, file: &Path, options: &Options) -> ExitCode {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let read = load::load(file, &flags.macros, flags.verbose > 0, color);
+    let read = load::load(file, &flags.macros, flags.verbose > 0 || flags.json, color);
     if flags.json {
         println!("{}", as_json(read.config.as_ref(), &read.messages));
         return ExitCode::from(u8::from(read.config.is_none()));
@@ -61,14 +61,14 @@ fn as_json(config: Option<&Config>, messages: &[Message]) -> serde_json::Value {
     let diagnostics: Vec<_> = messages
         .iter()
         .map(|message| {
-            let (file, line) = message
-                .place
-                .as_ref()
-                .map_or((None, None), |(file, line)| (Some(file), Some(line)));
+            let place = message.place.as_ref();
             json!({
                 "severity": if message.error { "error" } else { "warning" },
-                "file": file,
-                "line": line,
+                "file": place.map(|p| &p.file),
+                "line": place.map(|p| p.line),
+                "column": place.map(|p| p.column),
+                "end_line": place.map(|p| p.end_line),
+                "end_column": place.map(|p| p.end_column),
                 "text": message.text,
                 "cure": message.cure,
             })

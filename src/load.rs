@@ -3,7 +3,7 @@
 //! Must never print.
 
 use backends::resolver::{Files, System};
-use conf::{Config, Loaded, Severity};
+use conf::{Config, Diagnostic, Loaded, Place, Severity};
 use std::path::Path;
 
 /// A file that was read, with what is to be said about it.
@@ -18,8 +18,8 @@ pub struct Read {
 pub struct Message {
     /// The configuration is refused because of it.
     pub error: bool,
-    /// File and line, if it has a place.
-    pub place: Option<(String, u32)>,
+    /// Its place in a file, if it has one.
+    pub place: Option<Place>,
     /// The text of the first line, without the place.
     pub text: String,
     /// What to do about it.
@@ -33,14 +33,12 @@ pub fn load(path: &Path, macros: &[(String, String)], verbose: bool, color: bool
     let loaded = conf::load(path, macros, &Files, &System);
     let mut messages = messages(&loaded, color);
     if verbose {
-        messages.extend(loaded.unused_macros.iter().map(|name| {
-            let text = format!("warning: macro '{name}' not used");
-            unplaced(false, text)
-        }));
+        let unused = loaded.macro_warnings();
+        messages.extend(unused.iter().map(|d| message(&loaded, d, color)));
     }
     if loaded.diagnostics.dropped > 0 {
         let text = format!("{} more messages", loaded.diagnostics.dropped);
-        messages.push(unplaced(true, text));
+        messages.push(unplaced(loaded.diagnostics.failed(), text));
     }
     Read {
         config: loaded.config,
@@ -49,21 +47,18 @@ pub fn load(path: &Path, macros: &[(String, String)], verbose: bool, color: bool
 }
 
 fn messages(loaded: &Loaded, color: bool) -> Vec<Message> {
-    loaded
-        .diagnostics
-        .list()
-        .iter()
-        .map(|diagnostic| Message {
-            error: diagnostic.severity == Severity::Error,
-            place: diagnostic
-                .span
-                .and_then(|span| loaded.sources.place(span))
-                .map(|(path, line)| (path.display().to_string(), line)),
-            text: diagnostic.text.clone(),
-            cure: diagnostic.cure.clone(),
-            rendered: diagnostic.render(&loaded.sources, color),
-        })
-        .collect()
+    let list = loaded.diagnostics.list().iter();
+    list.map(|d| message(loaded, d, color)).collect()
+}
+
+fn message(loaded: &Loaded, diagnostic: &Diagnostic, color: bool) -> Message {
+    Message {
+        error: diagnostic.severity == Severity::Error,
+        place: diagnostic.place(&loaded.sources),
+        text: diagnostic.text.clone(),
+        cure: diagnostic.cure.clone(),
+        rendered: diagnostic.render(&loaded.sources, color),
+    }
 }
 
 fn unplaced(error: bool, text: String) -> Message {

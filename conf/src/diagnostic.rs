@@ -16,6 +16,21 @@ pub enum Severity {
     Error,
 }
 
+/// Where a message points.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Path as written.
+    pub file: String,
+    /// First line, from 1.
+    pub line: u32,
+    /// First character, from 1.
+    pub column: u32,
+    /// Last line.
+    pub end_line: u32,
+    /// Character after the last, from 1.
+    pub end_column: u32,
+}
+
 /// One message.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
@@ -73,6 +88,27 @@ impl Diagnostic {
         }
     }
 
+    /// File, line and columns, for editors.
+    pub fn place(&self, sources: &Sources) -> Option<Place> {
+        let span = self.span?;
+        let file = sources.file(span.file)?;
+        let column = |line: u32, byte: u32| {
+            let (text, first) = file.line_text(line);
+            let before = (byte as usize).saturating_sub(first);
+            let chars = text.char_indices().take_while(|(i, _)| *i < before).count();
+            u32::try_from(chars + 1).unwrap_or(u32::MAX)
+        };
+        let line = file.line(span.start);
+        let end_line = file.line(span.end.max(span.start + 1) - 1);
+        Some(Place {
+            file: file.path.display().to_string(),
+            line,
+            column: column(line, span.start),
+            end_line,
+            end_column: column(end_line, span.end),
+        })
+    }
+
     /// First line, excerpt with the place marked, cure.
     pub fn render(&self, sources: &Sources, color: bool) -> String {
         let mut out = self.line(sources);
@@ -119,23 +155,40 @@ impl Diagnostic {
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
-    /// Errors beyond those kept.
+    errors: usize,
+    warnings: usize,
+    /// Messages beyond those kept.
     pub dropped: usize,
 }
 
 impl Diagnostics {
-    /// Adds a message; beyond [`limits::DIAGNOSTICS_SHOWN`] errors are only counted.
+    /// Adds a message; beyond [`limits::DIAGNOSTICS_SHOWN`] errors, and as many warnings, they are only counted.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self.list.len() >= limits::DIAGNOSTICS_SHOWN {
+        let count = match diagnostic.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        if *count > limits::DIAGNOSTICS_SHOWN {
             self.dropped += 1;
         } else {
             self.list.push(diagnostic);
         }
     }
 
+    /// Errors found, shown or not.
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// Whether further errors are only counted, so that no cure need be looked for.
+    pub(crate) fn full(&self) -> bool {
+        self.errors >= limits::DIAGNOSTICS_SHOWN
+    }
+
     /// Whether the configuration is refused.
     pub fn failed(&self) -> bool {
-        self.dropped > 0 || self.list.iter().any(|d| d.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// The messages kept.

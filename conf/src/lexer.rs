@@ -182,6 +182,11 @@ impl<'a> Lexer<'a> {
                 "more than {} levels deep",
                 limits::INCLUDE_DEPTH_MAX
             ))
+        } else if self.sources.bytes() > limits::FILES_MAX {
+            Err(format!(
+                "more than {} MiB in all files",
+                limits::FILES_MAX / (1024 * 1024)
+            ))
         } else if self.sources.len() >= limits::INCLUDES_MAX {
             Err(format!("more than {} files", limits::INCLUDES_MAX))
         } else {
@@ -364,8 +369,9 @@ impl<'a> Lexer<'a> {
             return None;
         }
         let mut diagnostic = Diagnostic::error(span, format!("macro '{name}' not defined"));
-        diagnostic = match crate::diagnostic::closest(&name, self.macros.keys().map(String::as_str))
-        {
+        let near = crate::diagnostic::closest(&name, self.macros.keys().map(String::as_str))
+            .filter(|_| !self.diagnostics.full());
+        diagnostic = match near {
             Some(near) => diagnostic.cure(format!("did you mean ${near}?")),
             None => diagnostic.cure(format!(
                 "define it before: {name}=\"…\", or with -D {name}=…"

@@ -14,7 +14,7 @@ pub mod model;
 mod resolver;
 mod source;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Place, Severity};
 pub use diff::{Changes, Diff, diff, keep_ids};
 pub use dump::{dump, modern, rule_line};
 pub use model::Config;
@@ -33,7 +33,20 @@ pub struct Loaded {
     /// The files that were read, for rendering the messages.
     pub sources: Sources,
     /// Macros that were defined and never used (shown with `-v`).
-    pub unused_macros: Vec<String>,
+    pub unused_macros: Vec<(String, Span)>,
+}
+
+impl Loaded {
+    /// `warning: macro '…' not used` for each of [`Loaded::unused_macros`], with its place.
+    pub fn macro_warnings(&self) -> Vec<Diagnostic> {
+        self.unused_macros
+            .iter()
+            .map(|(name, span)| {
+                Diagnostic::warning(*span, format!("warning: macro '{name}' not used"))
+                    .cure("remove it, or use it as $NAME outside quotes")
+            })
+            .collect()
+    }
 }
 
 /// Reads a configuration. `macros` are those of `-D`: the file cannot change them.
@@ -59,7 +72,7 @@ pub fn load(
     let mut parser = grammar::Parser::new(lexer, resolver);
     parser.file();
     let grammar::Parser { lexer, config, .. } = parser;
-    let unused_macros = lexer.unused_macros().into_iter().map(|(n, _)| n).collect();
+    let unused_macros = lexer.unused_macros();
     Loaded {
         config: (!lexer.diagnostics.failed()).then_some(config),
         diagnostics: lexer.diagnostics,

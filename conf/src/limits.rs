@@ -60,6 +60,8 @@ pub const PRIORITY_MAX: u8 = 63;
 pub const ROUTER_PORT: u16 = 65535;
 /// Largest configuration file, includes counted each; more is a mistake.
 pub const FILE_MAX: u64 = 64 * 1024 * 1024;
+/// All files of a configuration together.
+pub const FILES_MAX: u64 = 256 * 1024 * 1024;
 /// Deepest nesting of includes.
 pub const INCLUDE_DEPTH_MAX: usize = 16;
 /// Errors shown of one run; the rest is counted.

@@ -78,6 +78,11 @@ impl Sources {
         self.files.len()
     }
 
+    /// Bytes read so far.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.text.len() as u64).sum()
+    }
+
     /// Whether nothing was read.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()

@@ -3,6 +3,7 @@
 //! Must never look at the raw text: that is the lexer.
 
 mod address;
+mod advice;
 mod check;
 mod global;
 mod legacy;
@@ -15,6 +16,7 @@ mod table;
 mod tls;
 
 use crate::diagnostic::{Diagnostic, closest};
+use crate::keywords;
 use crate::lexer::{Lexeme, Lexer, Token};
 use crate::limits;
 use crate::model::{Config, Protocol, ProtocolId, ProtocolKind};
@@ -46,12 +48,23 @@ pub(crate) struct Parser<'a> {
     listeners: HashSet<(crate::model::Address, u16, bool)>,
     used_protocols: HashSet<ProtocolId>,
     protocol_spans: Vec<Span>,
+    protocol_ids: HashMap<String, ProtocolId>,
     tags: HashSet<String>,
     labels: HashSet<String>,
     /// Table intervals, compared with the global one at the end.
     intervals: Vec<(u64, Span)>,
     next_host: u32,
     next_route: u32,
+    /// Instances by name, for sharing.
+    instances: HashMap<String, Vec<usize>>,
+    /// First TLS statement of each protocol.
+    tls_spans: HashMap<ProtocolId, Span>,
+    /// `forward to` of rules: protocol, rule, place.
+    rule_tables: Vec<(ProtocolId, usize, Span)>,
+    /// The rule after which no other of its direction is reached: request, response.
+    finals: [Option<u32>; 2],
+    /// Index of the rule being read.
+    rule_number: usize,
     /// Older statements met so far.
     pub(crate) old: legacy::Old,
     /// `prefork` was written.
@@ -85,11 +98,17 @@ impl<'a> Parser<'a> {
             listeners: HashSet::new(),
             used_protocols: HashSet::new(),
             protocol_spans: vec![Span::default()],
+            protocol_ids: HashMap::from([("default".to_owned(), ProtocolId(0))]),
             tags: HashSet::new(),
             labels: HashSet::new(),
             intervals: Vec::new(),
             next_host: 1,
             next_route: 1,
+            instances: HashMap::new(),
+            tls_spans: HashMap::new(),
+            rule_tables: Vec::new(),
+            finals: [None; 2],
+            rule_number: 0,
             old: legacy::Old::default(),
             prefork_set: false,
             in_ssl: false,
@@ -367,10 +386,15 @@ impl<'a> Parser<'a> {
             Token::Bad => return Err(Skip),
         };
         self.unread(lexeme);
+        let near = match &lexeme.token {
+            Token::Word(w) if !lexeme.quoted => closest(w, keywords::KEYWORDS.iter().copied()),
+            _ => None,
+        };
+        let near = near.map_or(String::new(), |n| format!("; did you mean '{n}'?"));
         self.error(
             lexeme.span,
             "syntax error",
-            &format!("expected {wanted}, found {found}"),
+            &format!("expected {wanted}, found {found}{near}"),
         )
     }
 
@@ -537,6 +561,9 @@ impl<'a> Parser<'a> {
         let failed = self.lexer.diagnostics.failed();
         self.old_prefork();
         self.inherit_globals();
+        self.share_equal_tables();
+        self.advise();
+        let parents = self.parent_faults();
         let config = &self.config;
         let mut found = Vec::new();
         if config.redirects.is_empty()
@@ -556,19 +583,8 @@ impl<'a> Parser<'a> {
                     .cure("'timeout' (milliseconds) must be shorter than 'interval' (seconds)"),
             );
         }
+        found.extend(parents);
         for table in &config.tables {
-            for host in &table.hosts {
-                if let Some(parent) = host.parent {
-                    let good = config
-                        .host(parent)
-                        .is_some_and(|(_, p)| p.id != host.id && p.parent.is_none());
-                    if !good {
-                        found.push(Diagnostic::unplaced(format!("host parent id {parent} invalid")).cure(format!(
-                            "host {}: 'parent' takes the id that 'relayctl show hosts' prints for a host that has no parent itself", host.name
-                        )));
-                    }
-                }
-            }
             if table.timeout >= config.globals.interval {
                 found.push(
                     Diagnostic::unplaced(format!("table timeout exceeds interval: {}", table.name))

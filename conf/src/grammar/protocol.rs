@@ -64,12 +64,14 @@ impl Parser<'_> {
         let id = ProtocolId(u32::try_from(self.config.protocols.len()).unwrap_or(u32::MAX));
         let mut protocol = Protocol::new(id, &name, kind);
         self.old_block();
+        self.finals = [None; 2];
         if self.peek().token == Token::Symbol('{') {
             self.block(|p| p.protocol_line(&mut protocol))?;
         } else {
             self.end_of_line()?;
         }
         if unique.is_ok() {
+            self.protocol_ids.insert(name, id);
             self.config.protocols.push(protocol);
             self.protocol_spans.push(span);
         }
@@ -78,10 +80,11 @@ impl Parser<'_> {
 
     /// The protocol of that name, defined before.
     pub(super) fn protocol_named(&mut self, name: &str, span: Span) -> Parsed<ProtocolId> {
-        if let Some(found) = self.config.protocols.iter().find(|p| p.name == name) {
-            return Ok(found.id);
+        if let Some(id) = self.protocol_ids.get(name) {
+            return Ok(*id);
         }
-        let cure = match closest(name, self.config.protocols.iter().map(|p| p.name.as_str())) {
+        let near = closest(name, self.config.protocols.iter().map(|p| p.name.as_str()));
+        let cure = match near.filter(|_| !self.lexer.diagnostics.full()) {
             Some(near) => format!("did you mean \"{near}\"?"),
             None => format!("define it before: protocol \"{name}\" {{ … }}"),
         };
@@ -126,6 +129,7 @@ impl Parser<'_> {
                         "remove this line",
                     );
                 }
+                self.tls_spans.entry(protocol.id).or_insert(lexeme.span);
                 self.options(protocol, Self::tls_option)?;
                 self.tls_consistent(protocol, lexeme.span)?;
             }
@@ -135,7 +139,9 @@ impl Parser<'_> {
                 protocol.return_error = true;
                 self.return_style(protocol)?;
             }
-            Token::Keyword("pass" | "block" | "match") => return self.rule(protocol),
+            Token::Keyword("pass" | "block" | "match") => {
+                return self.rule(protocol);
+            }
             Token::Keyword(
                 "header" | "cookie" | "path" | "query" | "url" | "request" | "response",
             ) => {

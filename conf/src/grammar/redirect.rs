@@ -155,12 +155,13 @@ impl Parser<'_> {
     }
 
     fn interface_name(&mut self) -> Parsed<String> {
-        self.name(
+        let (name, span) = self.name(
             "an interface",
             limits::INTERFACE_MAX,
             "interface name truncated",
-        )
-        .map(|(name, _)| name)
+        )?;
+        self.known_interface(&name, span);
+        Ok(name)
     }
 
     fn ip_protocol(&mut self) -> Parsed<u8> {
@@ -247,7 +248,7 @@ impl Parser<'_> {
             );
         }
         if let Some((_, first)) = draft.tables.first() {
-            let port = |id| self.config.table(id).map(|t| t.port);
+            let port = |id| self.table_by_id(id).map(|t| t.port);
             if port(*first) != port(table) {
                 let text = format!(
                     "redirection {} uses two different ports for its table and backup table",
@@ -289,7 +290,7 @@ impl Parser<'_> {
         }
         redirect.table = table;
         redirect.backup = tables.next().map(|(_, id)| id);
-        redirect.port = self.config.table(table).map_or(0, |t| t.port);
+        redirect.port = self.table_by_id(table).map_or(0, |t| t.port);
         redirect.keep_port =
             reference.port.is_none() && redirect.listeners.iter().any(|l| l.port != l.port_end);
         self.config.redirects.push(redirect);

@@ -51,6 +51,8 @@ pub const METHODS: &[&str] = &[
 impl Parser<'_> {
     pub(super) fn rule(&mut self, protocol: &mut Protocol) -> Parsed<()> {
         let first = self.next();
+        let span = first.span;
+        self.rule_number = protocol.rules.len();
         let mut rule = Rule {
             line: self.lexer.sources.line(first.span),
             action: match first.token {
@@ -105,7 +107,7 @@ impl Parser<'_> {
         if rule.legacy == Some(Legacy::Other) && appends {
             rule.legacy = Some(Legacy::Append);
         }
-        protocol.rules.push(rule);
+        self.push_rule(protocol, rule, span);
         Ok(())
     }
 
@@ -174,7 +176,9 @@ impl Parser<'_> {
             }
             Token::Keyword("forward") => {
                 self.expect("to")?;
-                let (name, span) = self.table_name()?;
+                let (name, span) = self.table_name_for("invalid forward table name")?;
+                self.rule_tables
+                    .push((self.current_protocol(), self.rule_number, span));
                 // The original resolves the name while reading the rule.
                 if !self.templates.contains_key(&name) {
                     return self.error(span, "undefined forward table", &format!("define it before: table <{name}> {{ … }}"));

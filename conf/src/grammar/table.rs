@@ -68,6 +68,11 @@ impl Reference {
 impl Parser<'_> {
     /// `<name>`
     pub(super) fn table_name(&mut self) -> Parsed<(String, Span)> {
+        self.table_name_for("invalid table name")
+    }
+
+    /// The same; `message` is for a name that is too long.
+    pub(super) fn table_name_for(&mut self, message: &str) -> Parsed<(String, Span)> {
         let start = self.peek().span;
         if !self.accept_symbol('<') {
             let lexeme = self.next();
@@ -86,7 +91,7 @@ impl Parser<'_> {
         }
         let span = start.to(self.last_span);
         if name.len() > limits::TABLE_NAME_MAX {
-            return self.error(span, "invalid table name", "at most 63 characters");
+            return self.error(span, message, "at most 63 characters");
         }
         Ok((name, span))
     }
@@ -113,6 +118,10 @@ impl Parser<'_> {
             } else {
                 break;
             }
+        }
+        if !braces && template.disabled {
+            let text = format!("table {name} has no hosts");
+            return self.error(span, &text, "write them in braces: { HOST … }");
         }
         if !braces {
             let lexeme = self.next();
@@ -266,7 +275,12 @@ impl Parser<'_> {
     }
 
     pub(super) fn unknown_table<T>(&mut self, name: &str, span: Span) -> Parsed<T> {
-        let cure = match closest(name, self.templates.keys().map(String::as_str)) {
+        let near = if self.lexer.diagnostics.full() {
+            None
+        } else {
+            closest(name, self.templates.keys().map(String::as_str))
+        };
+        let cure = match near {
             Some(near) => format!("did you mean <{near}>?"),
             None => format!("define it before: table <{name}> {{ … }}"),
         };
@@ -413,11 +427,22 @@ impl Parser<'_> {
                 "table name and port together have at most 63 characters",
             );
         }
-        let Some(template) = self.templates.get_mut(&reference.template) else {
+        let Some(mut template) = self.templates.remove(&reference.template) else {
             return Err(Skip);
         };
         template.used = true;
-        let template = template.clone();
+        let id = self.instance_of(reference, &template, name, port);
+        self.templates.insert(reference.template.clone(), template);
+        Ok(id)
+    }
+
+    fn instance_of(
+        &mut self,
+        reference: &Reference,
+        template: &Template,
+        name: String,
+        port: u16,
+    ) -> TableId {
         let table = Table {
             id: TableId(u32::try_from(self.config.tables.len() + 1).unwrap_or(u32::MAX)),
             name,
@@ -431,13 +456,20 @@ impl Parser<'_> {
             demote: reference.demote.clone(),
             hosts: Vec::new(),
         };
-        if let Some(same) = self.config.tables.iter().find(|t| same_instance(t, &table)) {
-            return Ok(same.id);
+        let tables = &self.config.tables;
+        let named = self.instances.entry(table.name.clone()).or_default();
+        let same = named
+            .iter()
+            .filter_map(|i| tables.get(*i))
+            .find(|t| same_instance(t, &table));
+        if let Some(same) = same {
+            return same.id;
         }
+        named.push(tables.len());
         let id = table.id;
         let hosts = template.hosts.iter().map(|h| self.instantiate(h)).collect();
         self.config.tables.push(Table { hosts, ..table });
-        Ok(id)
+        id
     }
 
     fn instantiate(&mut self, host: &TemplateHost) -> Host {
@@ -462,8 +494,7 @@ impl Parser<'_> {
             return Ok(());
         }
         let name = self
-            .config
-            .table(table)
+            .table_by_id(table)
             .map_or_else(|| reference.template.clone(), |t| t.name.clone());
         self.fail(
             Diagnostic::error(reference.span, format!("table {name} has no check"))
@@ -472,7 +503,8 @@ impl Parser<'_> {
     }
 }
 
-fn same_instance(a: &Table, b: &Table) -> bool {
+/// Whether two references mean one instance; hosts follow from the name.
+pub(super) fn same_instance(a: &Table, b: &Table) -> bool {
     a.name == b.name
         && a.check == b.check
         && a.timeout == b.timeout

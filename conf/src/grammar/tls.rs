@@ -3,7 +3,7 @@
 //! Must never read a certificate: files are opened by the parent.
 
 use super::{Parsed, Parser};
-use crate::diagnostic::closest;
+use crate::diagnostic::{Diagnostic, closest};
 use crate::lexer::Token;
 use crate::model::{Keypair, Protocol, TlsFlags};
 use crate::source::Span;
@@ -168,19 +168,21 @@ impl Parser<'_> {
 
     fn tls_flag(&mut self, flags: &mut TlsFlags, word: &str, on: bool, span: Span) -> Parsed<()> {
         match word {
-            "sslv3" => flags.sslv3 = on,
+            // Words without effect leave no trace, so that what is written back is only what counts.
+            "sslv3" | "tlsv1.0" | "tlsv1.1" | "client-renegotiation" => {
+                if on && !self.in_ssl {
+                    let text = format!("warning: TLS option without effect: {word}");
+                    let cure = "remove it: TLS 1.2 and 1.3 are spoken, and nobody renegotiates";
+                    self.report(Diagnostic::warning(span, text).cure(cure));
+                }
+            }
             "tlsv1" => {
-                flags.tlsv1_0 = on;
-                flags.tlsv1_1 = on;
                 flags.tlsv1_2 = on;
                 flags.tlsv1_3 = on;
             }
-            "tlsv1.0" => flags.tlsv1_0 = on,
-            "tlsv1.1" => flags.tlsv1_1 = on,
             "tlsv1.2" => flags.tlsv1_2 = on,
             "tlsv1.3" => flags.tlsv1_3 = on,
             "cipher-server-preference" => flags.cipher_server_preference = on,
-            "client-renegotiation" => flags.client_renegotiation = on,
             _ => {
                 let cure = match closest(word, FLAGS.iter().copied()) {
                     Some(near) => format!("did you mean '{near}'?"),
@@ -194,7 +196,7 @@ impl Parser<'_> {
 
     pub(super) fn tls_consistent(&mut self, protocol: &Protocol, span: Span) -> Parsed<()> {
         let flags = protocol.tls.flags;
-        if !(flags.sslv3 || flags.tlsv1_0 || flags.tlsv1_1 || flags.tlsv1_2 || flags.tlsv1_3) {
+        if !(flags.tlsv1_2 || flags.tlsv1_3) {
             return self.error(
                 span,
                 "invalid TLS protocol",

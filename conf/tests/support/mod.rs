@@ -45,6 +45,7 @@ impl conf::Resolver for System {
         match name {
             "lo" | "lo0" => Some(vec![ip("127.0.0.1"), ip("::1")]),
             "em0" | "egress" => Some(vec![ip("192.0.2.1"), ip("2001:db8::1")]),
+            "em1" => Some(vec![ip("198.51.100.1")]),
             _ => None,
         }
     }
@@ -58,7 +59,7 @@ impl conf::Resolver for System {
     }
 
     fn interfaces(&self) -> Vec<String> {
-        vec!["lo".to_owned(), "em0".to_owned()]
+        ["lo", "em0", "em1"].map(str::to_owned).to_vec()
     }
 
     fn service(&self, name: &str) -> Option<u16> {

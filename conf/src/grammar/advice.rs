@@ -1,0 +1,286 @@
+//! Warnings about what is legal and has no effect, and faults that only the whole file shows.
+//! Owns: tables nobody uses, rules nobody reaches, TLS options for nothing, checks that cannot succeed.
+//! Must never refuse a file for what the original accepts.
+
+use super::table::same_instance;
+use super::{Parser, ProtocolId};
+use crate::diagnostic::{Diagnostic, closest};
+use crate::model::{
+    Action, Direction, HostId, KeyOp, Protocol, ProtocolKind, Rule, Table, TableId,
+};
+use crate::source::Span;
+use std::collections::HashMap;
+
+impl Parser<'_> {
+    fn warn(&mut self, span: Span, text: String, cure: &str) {
+        self.report(Diagnostic::warning(span, format!("warning: {text}")).cure(cure));
+    }
+
+    pub(super) fn table_by_id(&self, id: TableId) -> Option<&Table> {
+        // Ids are positions while a file is read.
+        self.config.tables.get((id.0 as usize).checked_sub(1)?)
+    }
+
+    /// Id of the protocol whose block is being read.
+    pub(super) fn current_protocol(&self) -> ProtocolId {
+        ProtocolId(u32::try_from(self.config.protocols.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Adds a rule, unless it can never have an effect.
+    pub(super) fn push_rule(&mut self, protocol: &mut Protocol, rule: Rule, span: Span) {
+        if protocol.kind != ProtocolKind::Http {
+            let text = "rules have no effect outside http protocols".to_owned();
+            self.warn(span, text, "write 'http protocol', or remove the rule");
+            self.rule_tables
+                .retain(|(p, i, _)| (*p, *i) != (protocol.id, protocol.rules.len()));
+            return;
+        }
+        let final_rule = match rule.direction {
+            Direction::Request => self.finals.first_mut(),
+            Direction::Response => self.finals.last_mut(),
+        };
+        let shadow = final_rule.as_ref().and_then(|line| **line);
+        if let Some(slot) = final_rule
+            && slot.is_none()
+            && everything(&rule)
+        {
+            *slot = Some(rule.line);
+        }
+        if let Some(line) = shadow.filter(|_| rule.legacy.is_none()) {
+            let cure = format!("the rule of line {line} is quick and matches everything");
+            self.warn(span, "this rule is never reached".to_owned(), &cure);
+        }
+        protocol.rules.push(rule);
+    }
+
+    /// An interface that is not there is no fault: it may come.
+    pub(super) fn known_interface(&mut self, name: &str, span: Span) {
+        let interfaces = self.resolver.interfaces();
+        if interfaces.is_empty() || self.resolver.interface(name).is_some() {
+            return;
+        }
+        let cure = match closest(name, interfaces.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None => format!("interfaces are {}", interfaces.join(", ")),
+        };
+        self.warn(span, format!("no interface '{name}' on this system"), &cure);
+    }
+
+    /// Instances that differed only until the global values were known become one, as if written equally.
+    pub(super) fn share_equal_tables(&mut self) {
+        let mut seen: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut same: HashMap<TableId, TableId> = HashMap::new();
+        for (index, table) in self.config.tables.iter().enumerate() {
+            let named = seen.entry(table.name.as_str()).or_default();
+            let first = named
+                .iter()
+                .filter_map(|i| self.config.tables.get(*i))
+                .find(|t| same_instance(t, table));
+            match first {
+                Some(first) => {
+                    same.insert(table.id, first.id);
+                }
+                None => named.push(index),
+            }
+        }
+        if same.is_empty() {
+            return;
+        }
+        let mut new_ids = HashMap::new();
+        let mut host = 0;
+        self.config.tables.retain_mut(|table| {
+            if same.contains_key(&table.id) {
+                return false;
+            }
+            let id = TableId(u32::try_from(new_ids.len() + 1).unwrap_or(u32::MAX));
+            new_ids.insert(table.id, id);
+            table.id = id;
+            for h in &mut table.hosts {
+                host += 1;
+                h.id = HostId(host);
+            }
+            true
+        });
+        let map = |id: TableId| {
+            let kept = same.get(&id).copied().unwrap_or(id);
+            new_ids.get(&kept).copied().unwrap_or(kept)
+        };
+        for redirect in &mut self.config.redirects {
+            redirect.table = map(redirect.table);
+            redirect.backup = redirect.backup.map(map);
+        }
+        for relay in &mut self.config.relays {
+            let mut tables = Vec::new();
+            for mut entry in std::mem::take(&mut relay.tables) {
+                entry.table = map(entry.table);
+                if tables
+                    .iter()
+                    .all(|t: &crate::model::RelayTable| t.table != entry.table)
+                {
+                    tables.push(entry);
+                }
+            }
+            relay.tables = tables;
+        }
+        for router in &mut self.config.routers {
+            router.table = map(router.table);
+        }
+    }
+
+    pub(super) fn advise(&mut self) {
+        self.advise_rule_tables();
+        self.advise_tables();
+        self.advise_tls();
+    }
+
+    /// A rule that chooses a table which no relay has: the choice has no effect.
+    fn advise_rule_tables(&mut self) {
+        let used: std::collections::HashSet<String> = self
+            .config
+            .tables
+            .iter()
+            .map(|t| t.template.clone())
+            .collect();
+        for (protocol, index, span) in std::mem::take(&mut self.rule_tables) {
+            let rule = self
+                .config
+                .protocols
+                .get_mut(protocol.0 as usize)
+                .and_then(|p| p.rules.get_mut(index));
+            let Some(rule) = rule else { continue };
+            match &rule.forward {
+                Some(name) if !used.contains(name) => {
+                    let text = format!("no relay forwards to <{name}>: this has no effect");
+                    rule.forward = None;
+                    self.warn(span, text, "add 'forward to <table> …' to the relay");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn advise_tables(&mut self) {
+        let mut unused: Vec<(Span, String)> = self
+            .templates
+            .iter()
+            .filter(|(_, t)| !t.used && t.span.end > 0)
+            .map(|(name, t)| (t.span, name.clone()))
+            .collect();
+        unused.sort_by_key(|(span, _)| (span.file, span.start));
+        for (span, name) in unused {
+            let text = format!("unused table: {name}");
+            self.warn(span, text, "no redirect, relay or router forwards to it");
+        }
+        let hopeless: Vec<String> = self
+            .config
+            .tables
+            .iter()
+            .filter(|t| t.timeout.is_zero() && t.check != crate::model::Check::None)
+            .map(|t| t.name.clone())
+            .collect();
+        for name in hopeless {
+            let text = format!("warning: the checks of table {name} cannot succeed");
+            self.report(Diagnostic {
+                severity: crate::diagnostic::Severity::Warning,
+                ..Diagnostic::unplaced(text).cure("their 'timeout' is 0")
+            });
+        }
+    }
+
+    fn advise_tls(&mut self) {
+        let mut found = Vec::new();
+        for protocol in &self.config.protocols {
+            let Some(span) = self.tls_spans.get(&protocol.id) else {
+                continue;
+            };
+            let mut relays = self
+                .config
+                .relays
+                .iter()
+                .filter(|r| r.protocol == protocol.id)
+                .peekable();
+            if relays.peek().is_none() {
+                continue;
+            }
+            let (mut listens, mut connects) = (false, false);
+            for relay in relays {
+                listens |= relay.listen.tls;
+                connects |= relay.tls_client;
+            }
+            let text =
+                |what: &str| format!("TLS options without effect: {what} of {}", protocol.name);
+            let tls = &protocol.tls;
+            if !listens && !connects {
+                found.push((
+                    *span,
+                    text("all"),
+                    "no relay with this protocol has 'listen … tls' or 'forward with tls'",
+                ));
+                continue;
+            }
+            let server = !tls.keypairs.is_empty() || tls.client_ca.is_some() || tls.session_tickets;
+            if !listens && server {
+                found.push((
+                    *span,
+                    text("keypair, client ca, session tickets"),
+                    "no relay with this protocol has 'listen … tls'",
+                ));
+            }
+            if !connects && tls.ca_file.is_some() {
+                found.push((
+                    *span,
+                    text("ca file"),
+                    "no relay with this protocol has 'forward with tls'",
+                ));
+            }
+            let inspects = (tls.ca_cert.is_some(), tls.ca_key.is_some());
+            if inspects.0 != inspects.1 {
+                found.push((*span, text("ca cert or ca key"), "inspection needs both"));
+            } else if inspects.0 && !(listens && connects) {
+                found.push((
+                    *span,
+                    text("ca cert and ca key"),
+                    "inspection needs 'listen … tls' and 'forward with tls'",
+                ));
+            }
+        }
+        for (span, text, cure) in found {
+            self.warn(span, text, cure);
+        }
+    }
+
+    /// `parent` must name a host that has none itself.
+    pub(super) fn parent_faults(&self) -> Vec<Diagnostic> {
+        let hosts = || self.config.tables.iter().flat_map(|t| &t.hosts);
+        if hosts().all(|h| h.parent.is_none()) {
+            return Vec::new();
+        }
+        let parents: HashMap<HostId, Option<HostId>> = hosts().map(|h| (h.id, h.parent)).collect();
+        hosts()
+            .filter_map(|host| Some((host, host.parent?)))
+            .filter(|(host, parent)| *parent == host.id || parents.get(parent) != Some(&None))
+            .map(|(host, parent)| {
+                Diagnostic::unplaced(format!("host parent id {parent} invalid")).cure(format!(
+                    "host {}: 'parent' takes the id that 'relayctl show hosts' prints for a host that has no parent itself",
+                    host.name
+                ))
+            })
+            .collect()
+    }
+}
+
+/// Whether no message of its direction gets past the rule.
+fn everything(rule: &Rule) -> bool {
+    rule.quick
+        && rule.action != Action::Match
+        && rule.legacy.is_none()
+        && rule.family.is_none()
+        && rule.from.is_none()
+        && rule.to.is_none()
+        && rule.method.is_none()
+        && rule.tagged.is_none()
+        && rule
+            .keys
+            .iter()
+            .all(|k| k.op == KeyOp::Test && k.pattern == crate::model::Pattern::Any)
+}

@@ -539,10 +539,10 @@ impl<'a> Parser<'a> {
     fn inherit_globals(&mut self) {
         let (interval, timeout) = (self.config.globals.interval, self.config.globals.timeout);
         for table in &mut self.config.tables {
-            if table.timeout.is_zero() {
+            if table.timeout == std::time::Duration::MAX {
                 table.timeout = timeout;
             }
-            if table.interval.is_zero() {
+            if table.interval == std::time::Duration::MAX {
                 table.interval = interval;
             }
         }

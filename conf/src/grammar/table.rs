@@ -450,9 +450,9 @@ impl Parser<'_> {
             port,
             disabled: template.disabled,
             check: reference.check.clone(),
-            // Zero stands for the global value until the whole file is read.
-            timeout: reference.timeout.unwrap_or(Duration::ZERO),
-            interval: reference.interval.unwrap_or(Duration::ZERO),
+            // The maximum stands for the global value until the whole file is read.
+            timeout: reference.timeout.unwrap_or(Duration::MAX),
+            interval: reference.interval.unwrap_or(Duration::MAX),
             demote: reference.demote.clone(),
             hosts: Vec::new(),
         };

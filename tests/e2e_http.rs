@@ -135,7 +135,10 @@ fn rules_of_every_kind_do_what_relayd_conf_says() {
     );
     assert!(page.contains("p { color: red }"), "{page}");
     let line = daemon.wait_line("Forbidden (403 Forbidden)");
-    assert!(line.contains(", [<b>members only</b>, User-Agent: curl/"), "{line}");
+    assert!(
+        line.contains(", [<b>members only</b>, User-Agent: curl/"),
+        "{line}"
+    );
 }
 
 #[test]

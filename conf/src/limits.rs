@@ -225,3 +225,7 @@ pub const SESSIONS_TIMEOUT: Duration = Duration::from_secs(3);
 pub const SESSIONS_SHOWN_MAX: usize = 100_000;
 /// How long `reload -w` waits for the verdict; resolving names may take long.
 pub const VERDICT_TIMEOUT: Duration = Duration::from_secs(300);
+/// Least length of a relay's accept queue, whatever `backlog` says: a full queue costs clients a second each.
+pub const BACKLOG_LEAST: u32 = 1024;
+/// Largest `socket buffer` that Linux reaches by its own tuning; setting one switches the tuning off.
+pub const SOCKET_BUFFER_TUNED: u32 = 4 * 1024 * 1024;

@@ -62,7 +62,9 @@ impl RelayActor {
     ) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         // Accepted sockets inherit the listener's options.
-        sockets::tune(&SockRef::from(&listener), &relay.protocol.tcp);
+        let tcp = &relay.protocol.tcp;
+        sockets::tune(&SockRef::from(&listener), tcp);
+        sockets::lengthen_queue(&SockRef::from(&listener), tcp.backlog);
         Ok(RelayActor {
             shared: Rc::new(Shared {
                 context,

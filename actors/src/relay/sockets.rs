@@ -5,6 +5,7 @@
 use super::relays::Relay;
 use super::session::Session;
 use backends::sys::socket_options;
+use conf::limits;
 use conf::model::{TcpOptions, Translate};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
@@ -20,13 +21,22 @@ pub fn error_text(error: &io::Error) -> String {
     }
 }
 
+/// Lengthens the accept queue of a listener of the parent's.
+pub fn lengthen_queue(listener: &SockRef<'_>, backlog: u32) {
+    let length = backlog.max(limits::BACKLOG_LEAST);
+    // What the system refuses leaves the queue as it was.
+    let _ = listener.listen(i32::try_from(length).unwrap_or(i32::MAX));
+}
+
 /// Sets the protocol's options on an accepted or outgoing socket.
 pub fn tune(socket: &SockRef<'_>, options: &TcpOptions) {
     // A tuning option that the system refuses is no reason to refuse the client.
     if let Some(nodelay) = options.nodelay {
         let _ = socket.set_tcp_nodelay(nodelay);
     }
-    if let Some(size) = options.socket_buffer.filter(|&size| size > 0) {
+    let tuned = cfg!(target_os = "linux");
+    let wanted = |&size: &u32| size > 0 && !(tuned && size <= limits::SOCKET_BUFFER_TUNED);
+    if let Some(size) = options.socket_buffer.filter(wanted) {
         let _ = socket.set_recv_buffer_size(size as usize);
         let _ = socket.set_send_buffer_size(size as usize);
     }

@@ -138,6 +138,12 @@ const FLAGS: &[Flag] = &[
         "packet filter: auto, nftables, pf, userland",
     ),
     option("table", "NAME", "table", "name of the nftables table"),
+    option(
+        "kill-tcp",
+        "BOOLEAN",
+        "kill_tcp",
+        "end the TCP connections of a host that goes down: true or false",
+    ),
     option("log-format", "FORMAT", "log_format", "plain or json"),
     option(
         "state-directory",

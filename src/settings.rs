@@ -25,8 +25,10 @@ pub fn read(flags: &Flags, file: &Path) -> Result<Options, Vec<String>> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     figment = figment.merge(Env::prefixed(PREFIX).only(&names));
     for (name, value) in &flags.settings {
-        let flag = Serialized::default(name, value);
-        figment = figment.merge(flag);
+        figment = match value.parse::<bool>() {
+            Ok(yes) => figment.merge(Serialized::default(name, yes)),
+            Err(_) => figment.merge(Serialized::default(name, value)),
+        };
     }
     figment
         .extract()
@@ -99,7 +101,9 @@ mod tests {
             "user = 'file'\ntable = 'mine'\n",
         )
         .unwrap();
-        let options = read(&flags("--user flag --metrics 127.0.0.1:9100"), &conf).unwrap();
+        let line = "--user flag --metrics 127.0.0.1:9100 --kill-tcp true";
+        let options = read(&flags(line), &conf).unwrap();
+        assert!(options.kill_tcp);
         assert_eq!(options.user, "flag");
         assert_eq!(options.table, "mine");
         assert_eq!(options.metrics, Some("127.0.0.1:9100".parse().unwrap()));

@@ -235,9 +235,8 @@ fn keep_tables(old: &Config, new: &mut Config) {
         }
     }
     for host in new.tables.iter_mut().flat_map(|t| t.hosts.iter_mut()) {
-        let kept = |id: HostId| hosts.get(&id).copied().unwrap_or(id);
-        host.id = kept(host.id);
-        host.parent = host.parent.map(kept);
+        host.id = hosts.get(&host.id).copied().unwrap_or(host.id);
+        host.parent = host.parent.map(|p| hosts.get(&p).copied().unwrap_or(p));
     }
     let table = |id: TableId| TableId(tables.of(id.0));
     for redirect in &mut new.redirects {

@@ -283,7 +283,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// The next token.
-    pub fn next(&mut self) -> Lexeme {
+    pub fn token(&mut self) -> Lexeme {
         loop {
             self.skip_blanks();
             let start = self.here();

@@ -239,7 +239,7 @@ impl<'a> Parser<'a> {
 
     pub(crate) fn peek(&mut self) -> &Lexeme {
         if !self.ahead {
-            self.current = self.lexer.next();
+            self.current = self.lexer.token();
             self.ahead = true;
         }
         &self.current
@@ -247,7 +247,7 @@ impl<'a> Parser<'a> {
 
     pub(crate) fn next(&mut self) -> Lexeme {
         if !self.ahead {
-            self.current = self.lexer.next();
+            self.current = self.lexer.token();
         }
         self.ahead = false;
         self.last_span = self.current.span;

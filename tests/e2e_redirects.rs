@@ -1,4 +1,5 @@
-//! Redirects in user space: TCP and UDP reach healthy hosts, backup tables serve, administration is obeyed.
+//! Redirects, in user space and in the kernel: TCP and UDP reach healthy hosts, backup tables serve, administration is
+//! obeyed, established connections stay.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,7 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use support::client::{Echo, datagram, who};
 use support::servers::Speech;
-use support::{Daemon, Server, UdpServer, port, wait};
+use support::{Daemon, Netns, Server, Settings, UdpServer, port, wait};
 
 fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
@@ -179,4 +180,159 @@ redirect r {{
         let names: BTreeSet<String> = (0..6).filter_map(|_| ask()).collect();
         names == set(&["two"])
     });
+}
+
+/// Client, balancer, three servers; each server on a wire of its own, with IPv4 and IPv6.
+struct Network {
+    client: Netns,
+    balancer: Netns,
+    servers: Vec<Netns>,
+}
+
+impl Network {
+    fn new() -> Network {
+        let network = Network {
+            client: Netns::new("client"),
+            balancer: Netns::new("balancer"),
+            servers: ["one", "two", "three"].map(Netns::new).into(),
+        };
+        let Network {
+            client,
+            balancer,
+            servers,
+        } = &network;
+        Netns::join(
+            (client, "eth0", &["198.51.100.2/24", "2001:db8::2/64"]),
+            (balancer, "front", &["198.51.100.1/24", "2001:db8::1/64"]),
+        );
+        for (number, server) in (1..).zip(servers) {
+            let six = format!("2001:db8:{number}::");
+            let near = format!("192.0.2.{}", 16 * number + 1);
+            let far = format!("192.0.2.{}", 16 * number + 2);
+            Netns::join(
+                (
+                    balancer,
+                    &format!("back{number}"),
+                    &[&format!("{near}/28"), &format!("{six}1/64")],
+                ),
+                (
+                    server,
+                    "eth0",
+                    &[&format!("{far}/28"), &format!("{six}2/64")],
+                ),
+            );
+            server.ip(&["route", "add", "default", "via", &near]);
+            server.ip(&["-6", "route", "add", "default", "via", &format!("{six}1")]);
+        }
+        client.ip(&["route", "add", "default", "via", "198.51.100.1"]);
+        client.ip(&["-6", "route", "add", "default", "via", "2001:db8::1"]);
+        balancer.sysctl("net.ipv4.ip_forward", "1");
+        balancer.sysctl("net.ipv6.conf.all.forwarding", "1");
+        network
+    }
+
+    /// A server per namespace and family, named after its number.
+    fn serve(&self) -> Vec<Vec<Server>> {
+        (1..)
+            .zip(&self.servers)
+            .map(|(number, netns)| {
+                [
+                    format!("192.0.2.{}:80", 16 * number + 2),
+                    format!("[2001:db8:{number}::2]:80"),
+                ]
+                .map(|at| {
+                    let name = number.to_string();
+                    Server::inside(netns, &name, Speech::Echo, at.parse().unwrap())
+                })
+                .into()
+            })
+            .collect()
+    }
+
+    /// Names of the servers that `times` new connections reach; a failed one is named by its error.
+    fn names(&self, to: SocketAddr, times: usize) -> BTreeSet<String> {
+        self.client.run(move || {
+            (0..times)
+                .map(|_| match Echo::connect(to) {
+                    Ok(client) => client.name,
+                    Err(error) => error.to_string(),
+                })
+                .collect()
+        })
+    }
+}
+
+#[test]
+fn the_kernel_spreads_connections_over_hosts_that_are_up() {
+    needs_namespaces!();
+    let network = Network::new();
+    let mut servers = network.serve();
+    let settings = Settings {
+        backend: "nftables",
+        netns: Some(&network.balancer),
+        ..Settings::default()
+    };
+    let daemon = Daemon::with(
+        settings,
+        "interval 1
+timeout 500
+prefork 1
+table <four> { 192.0.2.18 192.0.2.34 192.0.2.50 }
+table <six> { 2001:db8:1::2 2001:db8:2::2 2001:db8:3::2 }
+redirect four {
+	listen on 198.51.100.1 port 8080
+	forward to <four> port 80 check tcp
+}
+redirect six {
+	listen on 2001:db8::1 port 8080
+	forward to <six> port 80 check tcp
+}
+",
+    );
+    daemon.wait_rows(&[
+        ("table", "four:80", "active (3 hosts)"),
+        ("table", "six:80", "active (3 hosts)"),
+    ]);
+    let all = set(&["1", "2", "3"]);
+    for to in ["198.51.100.1:8080", "[2001:db8::1]:8080"] {
+        let to: SocketAddr = to.parse().unwrap();
+        wait::until_true("all three serve", || network.names(to, 12) == all);
+        // One connection to each server stays open over everything that follows.
+        let mut kept: Vec<Echo> = network.client.run(move || {
+            let mut kept = Vec::new();
+            for name in ["1", "2", "3"] {
+                kept.push(wait::until("a connection to each", || {
+                    Echo::connect(to).ok().filter(|client| client.name == name)
+                }));
+            }
+            kept
+        });
+        for server in &mut servers[1] {
+            server.stop();
+        }
+        daemon.wait_rows(&[
+            ("table", "four:80", "active (2 hosts)"),
+            ("table", "six:80", "active (2 hosts)"),
+        ]);
+        wait::until_true("two serve", || network.names(to, 4) == set(&["1", "3"]));
+        assert_eq!(
+            network.names(to, 40),
+            set(&["1", "3"]),
+            "the dead one got some"
+        );
+        for client in kept.iter_mut().filter(|client| client.name != "2") {
+            client.exchange(b"undisturbed").unwrap();
+            client.bulk(100_000).unwrap();
+        }
+        for server in &mut servers[1] {
+            server.start();
+        }
+        wait::until_true("all three again", || network.names(to, 12) == all);
+    }
+    assert_eq!(daemon.relayctl(&["redirect", "disable", "four"]).code, 0);
+    let to: SocketAddr = "198.51.100.1:8080".parse().unwrap();
+    wait::until_true("refused", || network.names(to, 1).is_disjoint(&all));
+    // A clean stop withdraws the rules.
+    let settled = daemon.stop();
+    assert!(settled.0.success(), "{:#?}", settled.1);
 }

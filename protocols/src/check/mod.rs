@@ -3,7 +3,7 @@
 //! Must never touch a socket or a clock: the check engine brings bytes and durations.
 //!
 //! A TCP-based check is a [`Plan`] (shared by a table) and one [`Run`] per connection; [`icmp`] builds and reads
-//! echo packets; [`script`] judges exit statuses; [`Record`] is a host's state over time.
+//! echo packets; [`script()`] judges exit statuses; [`Record`] is a host's state over time.
 
 mod digest;
 mod expect;

@@ -17,7 +17,7 @@ pub struct TableRecord {
     pub id: u32,
     /// Redirection it belongs to; 0 = none.
     pub redirect: u32,
-    /// [`super::flags`]
+    /// [`crate::control::flags`]
     pub flags: u32,
     /// Kind of check: 0 none, 1 icmp, 2 tcp, 3 http code, 4 http digest, 5 binary, 6 send/expect, 7 script.
     pub check: i32,
@@ -90,7 +90,7 @@ pub struct HostRecord {
     pub ttl: i32,
     /// Route priority.
     pub priority: i32,
-    /// [`super::flags`]
+    /// [`crate::control::flags`]
     pub flags: u32,
     /// -1 down, 0 unknown, 1 up.
     pub up: i32,

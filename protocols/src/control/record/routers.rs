@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 pub struct RouterRecord {
     /// Id.
     pub id: u32,
-    /// [`super::flags`]
+    /// [`crate::control::flags`]
     pub flags: u32,
     /// Name.
     pub name: String,

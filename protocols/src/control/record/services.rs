@@ -15,7 +15,7 @@ use std::time::Duration;
 pub struct RedirectRecord {
     /// Id.
     pub id: u32,
-    /// [`super::flags`]
+    /// [`crate::control::flags`]
     pub flags: u32,
     /// First port.
     pub port: u16,
@@ -67,7 +67,7 @@ impl Image for RedirectRecord {
 pub struct RelayRecord {
     /// Id.
     pub id: u32,
-    /// [`super::flags`]
+    /// [`crate::control::flags`]
     pub flags: u32,
     /// Protocol.
     pub protocol: u32,

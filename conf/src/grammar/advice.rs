@@ -2,7 +2,7 @@
 //! Owns: tables nobody uses, rules nobody reaches, TLS options for nothing, checks that cannot succeed.
 //! Must never refuse a file for what the original accepts.
 
-use super::table::same_instance;
+use super::reference::same_instance;
 use super::{Parser, ProtocolId};
 use crate::diagnostic::{Diagnostic, closest};
 use crate::model::{

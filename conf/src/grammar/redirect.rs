@@ -2,7 +2,7 @@
 //! Owns the options of a redirect and the checks between them.
 //! Must never ask what a packet filter can do: the backend's capabilities are judged later.
 
-use super::table::Reference;
+use super::reference::Reference;
 use super::{Parsed, Parser};
 use crate::lexer::Token;
 use crate::limits;

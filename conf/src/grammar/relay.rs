@@ -2,7 +2,7 @@
 //! Owns the options of a relay and the checks between them.
 //! Must never open a socket; further listeners become relays of their own, as in the original.
 
-use super::table::Reference;
+use super::reference::Reference;
 use super::{Parsed, Parser};
 use crate::lexer::Token;
 use crate::limits;

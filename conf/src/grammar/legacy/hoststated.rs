@@ -2,8 +2,9 @@
 //! Owns their translation into templates, redirects and relay tables.
 //! Must never be reached by a statement of today's grammar.
 
+use super::super::reference::Reference;
 use super::super::relay::Draft as RelayDraft;
-use super::super::table::{Reference, Template};
+use super::super::table::Template;
 use super::super::{Parsed, Parser};
 use super::OldTable;
 use crate::lexer::Token;

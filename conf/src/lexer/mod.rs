@@ -3,11 +3,13 @@
 //! Must never know a statement: that is the grammar.
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::keywords;
 use crate::limits;
 use crate::source::{Source, Sources, Span, text_of};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+mod include;
+mod word;
 
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,53 +165,6 @@ impl<'a> Lexer<'a> {
             .collect();
         unused.sort_by_key(|(_, s)| (s.file, s.start));
         unused
-    }
-
-    /// Continues with an included file; what follows the `include` comes after it.
-    pub fn include(&mut self, path: &str, span: Span) {
-        let depth = self.inputs.iter().filter(|i| i.expansion.is_none()).count();
-        let open: Vec<PathBuf> = self
-            .inputs
-            .iter()
-            .filter(|i| i.expansion.is_none())
-            .filter_map(|i| self.sources.file(i.file).map(|f| f.path.clone()))
-            .collect();
-        let refused = if open.iter().any(|p| p == Path::new(path)) {
-            let chain: Vec<_> = open.iter().map(|p| p.display().to_string()).collect();
-            Err(format!("includes itself: {} -> {path}", chain.join(" -> ")))
-        } else if depth >= limits::INCLUDE_DEPTH_MAX {
-            Err(format!(
-                "more than {} levels deep",
-                limits::INCLUDE_DEPTH_MAX
-            ))
-        } else if self.sources.bytes() > limits::FILES_MAX {
-            Err(format!(
-                "more than {} MiB in all files",
-                limits::FILES_MAX / (1024 * 1024)
-            ))
-        } else if self.sources.len() >= limits::INCLUDES_MAX {
-            Err(format!("more than {} files", limits::INCLUDES_MAX))
-        } else {
-            self.source
-                .read(Path::new(path))
-                .map_err(|e| e.to_string())
-                .and_then(text_of)
-        };
-        match refused {
-            Ok(text) => {
-                let file = self.sources.add(PathBuf::from(path), text.clone());
-                self.inputs.push(Input {
-                    file,
-                    text,
-                    at: 0,
-                    expansion: None,
-                });
-            }
-            Err(reason) => self.diagnostics.push(
-                Diagnostic::error(span, format!("failed to include file {path}"))
-                    .cure(format!("{path}: {reason}")),
-            ),
-        }
     }
 
     fn peek(&self) -> Option<char> {
@@ -380,130 +335,6 @@ impl<'a> Lexer<'a> {
         self.diagnostics.push(diagnostic);
         Some(self.lexeme(Token::Bad, start, false))
     }
-
-    fn quoted(&mut self, quote: char, start: (u32, u32)) -> Lexeme {
-        self.bump();
-        let mut text = String::new();
-        loop {
-            match self.bump() {
-                None => {
-                    return self.bad(
-                        start,
-                        "reached end of file while parsing quoted string",
-                        "close the string with the quote it began with",
-                    );
-                }
-                Some('\0') => {
-                    return self.bad(
-                        start,
-                        "syntax error",
-                        "a NUL byte is no part of a configuration",
-                    );
-                }
-                Some(c) if c == quote => break,
-                Some('\n') => {}
-                Some('\\') => match self.peek() {
-                    Some('\n') => {
-                        self.bump();
-                    }
-                    Some(c) if c == quote || c == ' ' || c == '\t' => {
-                        self.bump();
-                        text.push(c);
-                    }
-                    _ => text.push('\\'),
-                },
-                Some(c) => text.push(c),
-            }
-            if text.len() >= limits::TOKEN_MAX {
-                self.skip_string(quote);
-                return self.bad(start, "string too long", "a string has at most 8 KiB");
-            }
-        }
-        self.lexeme(Token::Word(text), start, true)
-    }
-
-    fn skip_string(&mut self, quote: char) {
-        while let Some(c) = self.bump() {
-            if c == quote || c == '\n' {
-                return;
-            }
-        }
-    }
-
-    fn number_or_word(&mut self, start: (u32, u32)) -> Lexeme {
-        let (text, at) = match self.inputs.last() {
-            Some(input) => (input.text.get(input.at..).unwrap_or(""), input.at),
-            None => return self.lexeme(Token::End, start, false),
-        };
-        let sign = usize::from(text.starts_with('-'));
-        let digits = text
-            .get(sign..)
-            .unwrap_or("")
-            .bytes()
-            .take_while(u8::is_ascii_digit)
-            .count();
-        let after = text.get(sign + digits..).unwrap_or("").chars().next();
-        let ends =
-            after.is_none_or(|c| c.is_whitespace() || matches!(c, ')' | ',' | '/' | '}' | '='));
-        if digits > 0 && ends {
-            let word = text.get(..sign + digits).unwrap_or("").to_owned();
-            if let Some(input) = self.inputs.last_mut() {
-                input.at = at + sign + digits;
-            }
-            return match word.parse::<i64>() {
-                Ok(n) => self.lexeme(Token::Number(n), start, false),
-                Err(_) => {
-                    let what = if sign == 1 { "too small" } else { "too large" };
-                    let span = self.span_from(start);
-                    self.diagnostics.push(
-                        Diagnostic::error(span, format!("\"{word}\" invalid number: {what}"))
-                            .cure("numbers have 64 bits"),
-                    );
-                    self.lexeme(Token::Bad, start, false)
-                }
-            };
-        }
-        if sign == 1 {
-            self.bump();
-            return self.lexeme(Token::Symbol('-'), start, false);
-        }
-        self.word(start)
-    }
-
-    fn word(&mut self, start: (u32, u32)) -> Lexeme {
-        let mut text = String::new();
-        while let Some(c) = self.peek() {
-            if c == '\\' {
-                match self.peek_after('\\') {
-                    Some('\n') => {
-                        self.bump();
-                        self.bump();
-                        continue;
-                    }
-                    Some(next) if word_char(next) && next != '\\' => {
-                        self.bump();
-                    }
-                    _ => break,
-                }
-            }
-            let Some(c) = self.peek() else { break };
-            if !word_char(c) {
-                break;
-            }
-            text.push(c);
-            self.bump();
-            if text.len() >= limits::TOKEN_MAX {
-                while self.peek().is_some_and(word_char) {
-                    self.bump();
-                }
-                return self.bad(start, "string too long", "a word has at most 8 KiB");
-            }
-        }
-        match keywords::find(&text) {
-            Some(keyword) => self.lexeme(Token::Keyword(keyword), start, false),
-            None => self.lexeme(Token::Word(text), start, false),
-        }
-    }
 }
 
 impl Lexer<'_> {
@@ -523,23 +354,5 @@ impl Lexer<'_> {
     /// The system's reason.
     pub fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
         self.source.read(path)
-    }
-}
-
-impl Lexer<'_> {
-    /// Whether the next character is a slash.
-    pub fn slash_ahead(&self) -> bool {
-        self.peek() == Some('/')
-    }
-
-    /// Adds to `text` what follows without a blank, slashes included.
-    pub fn glue(&mut self, text: &mut String) {
-        while let Some(c) = self.peek() {
-            if !(c == '/' || word_char(c)) || text.len() >= limits::TOKEN_MAX {
-                return;
-            }
-            text.push(c);
-            self.bump();
-        }
     }
 }

@@ -145,6 +145,7 @@ impl conf::Resolver for System {
 
     fn interfaces(&self) -> Vec<String> {
         let mut names: Vec<String> = interface_addresses().into_iter().map(|(n, _)| n).collect();
+        names.sort();
         names.dedup();
         names
     }

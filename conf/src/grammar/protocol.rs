@@ -103,7 +103,7 @@ impl Parser<'_> {
                     self.old(
                         lexeme.span.to(self.last_span),
                         "can set tcp options only for tcp or http protocols",
-                        "nothing: UDP has none of these options; this is ignored",
+                        "UDP has none of these options; the line is ignored",
                     );
                     return self.end_of_line();
                 }

@@ -215,7 +215,7 @@ impl Parser<'_> {
             self.old(
                 span,
                 "interface of a transparent forward",
-                "nothing: this is ignored",
+                "the word is ignored",
             );
         }
         self.proxy_protocol(draft)

@@ -50,7 +50,7 @@ impl Parser<'_> {
                 self.old(
                     span,
                     "sslv2",
-                    "nothing: TLS 1.2 and 1.3 are what remains; this is ignored",
+                    "TLS 1.2 and 1.3 are what remains; this is ignored",
                 );
             }
             "ecdh" => {

@@ -259,3 +259,22 @@ fn without_d_it_goes_to_the_background() {
         support::relayctl(&socket, &["show", "summary"]).code == 1
     });
 }
+
+#[test]
+fn the_manual_names_every_flag() {
+    let scratch = Scratch::new();
+    let help = relayd(scratch.path("").as_path(), &["--help"]).stdout;
+    let manual = include_str!("../man/relayd.8");
+    let mut flags = 0;
+    for word in help.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
+        let Some(name) = word.strip_prefix("--") else {
+            continue;
+        };
+        flags += 1;
+        assert!(
+            manual.contains(&format!("-{name}")),
+            "relayd(8) says nothing about --{name}"
+        );
+    }
+    assert!(flags > 15, "{help}");
+}

@@ -250,6 +250,7 @@ impl Parent {
             if needed.contains(&peer) {
                 if let Some(child) = self.children.get_mut(&peer) {
                     child.phase = Phase::Running;
+                    child.keep_only(self.sockets.of(peer));
                 }
                 self.tell(peer, Message::Commit { generation });
             } else {
@@ -283,7 +284,7 @@ impl Parent {
             };
             match child.phase {
                 Phase::Running => {
-                    child.forget_staged(self.sockets.of(peer));
+                    child.keep_only(self.sockets.of(peer));
                     self.tell(peer, Message::Abort { generation });
                 }
                 Phase::Retiring => {}

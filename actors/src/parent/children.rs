@@ -133,8 +133,8 @@ impl Child {
         Ok(())
     }
 
-    /// The child forgot what it was given for a configuration that was given up.
-    pub fn forget_staged<'a>(&mut self, in_force: impl Iterator<Item = &'a Handed>) {
+    /// The child has no use any more for what it was given beyond these sockets.
+    pub fn keep_only<'a>(&mut self, in_force: impl Iterator<Item = &'a Handed>) {
         let kept: HashMap<_, _> = in_force
             .map(|h| (h.slot.clone(), Rc::clone(&h.socket)))
             .collect();

@@ -60,6 +60,10 @@ impl Parent {
         match self.children.get_mut(&peer).map(|c| &mut c.phase) {
             Some(phase @ Phase::Running) if peer.role == Role::Relay => {
                 *phase = Phase::Retiring;
+                // Our duplicates would keep its listeners open, and clients waiting in them, when it has closed its own.
+                if let Some(child) = self.children.get_mut(&peer) {
+                    child.keep_only(std::iter::empty());
+                }
                 self.tell(peer, Message::Retire);
             }
             Some(Phase::Retiring) => {}

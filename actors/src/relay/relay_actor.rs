@@ -15,7 +15,6 @@ use super::stream::Stream;
 use crate::link::Slot;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, Message, WrapFuture};
 use conf::limits;
-use futures_util::FutureExt;
 use protocols::log::session as words;
 use socket2::SockRef;
 use std::cell::RefCell;
@@ -106,9 +105,14 @@ impl Handler<Close> for RelayActor {
     fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
         // Whoever waits in the queue was promised a connection.
         for _ in 0..limits::BACKLOG_MAX {
-            match self.shared.listener.accept().now_or_never() {
-                Some(Ok((socket, client))) => self.shared.accepted(socket, client),
-                _ => break,
+            // The kernel's word, not what the event loop knew a moment ago.
+            let Ok((socket, client)) = SockRef::from(&self.shared.listener).accept() else {
+                break;
+            };
+            let nonblocking = socket.set_nonblocking(true);
+            let stream = nonblocking.and_then(|()| TcpStream::from_std(socket.into()));
+            if let (Ok(stream), Some(client)) = (stream, client.as_socket()) {
+                self.shared.accepted(stream, client);
             }
         }
         ctx.stop();

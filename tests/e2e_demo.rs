@@ -8,9 +8,17 @@
 
 mod support;
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
+use std::fs::File;
 use std::process::{Command, Stdio};
 use support::{process, wait};
+
+/// One demonstration at a time, also over processes: it looks for free ports before it takes them.
+fn alone() -> Flock<File> {
+    let path = std::env::temp_dir().join("relayd-demo-test.lock");
+    Flock::lock(File::create(path).unwrap(), FlockArg::LockExclusive).unwrap()
+}
 
 fn demo() -> Command {
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_relayd"))
@@ -68,6 +76,7 @@ fn nothing_left(pid: u32) {
 
 #[test]
 fn it_ends_by_itself_after_its_time() {
+    let _alone = alone();
     let child = demo().env("DEMO_SECONDS", "1").spawn().unwrap();
     let pid = child.id();
     judge(&child.wait_with_output().unwrap());
@@ -76,6 +85,7 @@ fn it_ends_by_itself_after_its_time() {
 
 #[test]
 fn control_c_ends_it() {
+    let _alone = alone();
     use std::io::{BufRead, BufReader, Read};
     let mut child = demo().spawn().unwrap();
     let pid = child.id();

@@ -1,20 +1,7 @@
-//! Targets and the look-up list of `url` rules: bounded, lower-case, and of the host asked for.
+//! URLs and patterns: see the case.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use protocols::http::{Candidates, split_target};
-use protocols::{glob, pattern};
+#[path = "../cases/http_url.rs"]
+mod case;
 
-fuzz_target!(|input: (&[u8], &[u8], &[u8])| {
-    let (host, target, wanted) = input;
-    let (authority, path, query) = split_target(target);
-    assert!(authority.is_some() || path.len() + query.map_or(0, |q| q.len() + 1) == target.len());
-    let mut candidates = Candidates::default();
-    if candidates.collect(host, path, query).is_ok() {
-        let list: Vec<&[u8]> = candidates.iter().collect();
-        assert!((1..=30).contains(&list.len()));
-        assert!(list.iter().all(|c| !c.iter().any(u8::is_ascii_uppercase)));
-    }
-    let _ = pattern::matches(wanted, path);
-    let _ = glob::matches(wanted, path, glob::Flags::CASE_FOLD);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| case::run(bytes));

@@ -1,0 +1,7 @@
+//! DNS messages: see the case.
+#![no_main]
+
+#[path = "../cases/dns.rs"]
+mod case;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| case::run(bytes));

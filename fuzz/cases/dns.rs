@@ -42,12 +42,7 @@ pub fn run(mut input: &[u8]) {
     }
 }
 
-fn ask(
-    queries: &mut Queries<usize>,
-    sent: &mut Sent,
-    message: &[u8],
-    (client, now): (usize, u32),
-) {
+fn ask(queries: &mut Queries<usize>, sent: &mut Sent, message: &[u8], (client, now): (usize, u32)) {
     let mut ours = message.to_vec();
     match queries.query(client, &mut ours, now) {
         Ok(()) => {
@@ -61,11 +56,7 @@ fn ask(
     }
 }
 
-fn answer(
-    queries: &mut Queries<usize>,
-    sent: &mut Sent,
-    message: Vec<u8>,
-) {
+fn answer(queries: &mut Queries<usize>, sent: &mut Sent, message: Vec<u8>) {
     let mut theirs = message.clone();
     match queries.answer(&mut theirs) {
         Ok(client) => {

@@ -8,7 +8,11 @@ pub fn run(input: &[u8]) {
         return;
     };
     let (step, length) = (*step, u16::from_be_bytes([*high, *low]));
-    for framing in [Framing::Chunked, Framing::Length(length.into()), Framing::Close] {
+    for framing in [
+        Framing::Chunked,
+        Framing::Length(length.into()),
+        Framing::Close,
+    ] {
         let mut whole = Body::new(framing, 256);
         let expected = whole.advance(bytes);
         let mut cut = Body::new(framing, 256);

@@ -21,7 +21,10 @@ pub fn run(bytes: &[u8]) {
             let Some(client) = client else { return };
             for version in [ProxyVersion::V1, ProxyVersion::V2] {
                 let written = header(version, client, client);
-                let again = Read::Header { length: written.len(), client: Some(client) };
+                let again = Read::Header {
+                    length: written.len(),
+                    client: Some(client),
+                };
                 assert_eq!(read(&written), Ok(again));
             }
         }

@@ -6,14 +6,38 @@ use protocols::rules::{Memory, Ruleset, Subject, Work};
 use std::cell::RefCell;
 
 const NAMES: [&str; 12] = [
-    "Host", "X-*", "Cookie", "sid", "/a/*", "*", "example.com/", "Connection", "Content-Length", "q", "/", "$HOST",
+    "Host",
+    "X-*",
+    "Cookie",
+    "sid",
+    "/a/*",
+    "*",
+    "example.com/",
+    "Connection",
+    "Content-Length",
+    "q",
+    "/",
+    "$HOST",
 ];
 
 /// A rule from a few bytes.
 fn rule(seed: &[u8]) -> Rule {
     let byte = |at: usize| seed.get(at).copied().unwrap_or_default();
-    let kind = [KeyKind::Header, KeyKind::Cookie, KeyKind::Path, KeyKind::Query, KeyKind::Url];
-    let op = [KeyOp::Test, KeyOp::Append, KeyOp::Set, KeyOp::Remove, KeyOp::Hash, KeyOp::Log];
+    let kind = [
+        KeyKind::Header,
+        KeyKind::Cookie,
+        KeyKind::Path,
+        KeyKind::Query,
+        KeyKind::Url,
+    ];
+    let op = [
+        KeyOp::Test,
+        KeyOp::Append,
+        KeyOp::Set,
+        KeyOp::Remove,
+        KeyOp::Hash,
+        KeyOp::Log,
+    ];
     let action = [Action::Pass, Action::Block, Action::Match];
     let name = |n: u8| NAMES[usize::from(n) % NAMES.len()].to_owned();
     let pattern = match byte(3) % 4 {
@@ -27,7 +51,11 @@ fn rule(seed: &[u8]) -> Rule {
     Rule {
         line: 1,
         action: action[usize::from(byte(0)) % 3],
-        direction: if byte(0) & 64 == 0 { Direction::Request } else { Direction::Response },
+        direction: if byte(0) & 64 == 0 {
+            Direction::Request
+        } else {
+            Direction::Response
+        },
         quick: byte(0) & 128 != 0,
         family: None,
         from: None,
@@ -42,7 +70,11 @@ fn rule(seed: &[u8]) -> Rule {
         }],
         strip: (byte(6) & 8 != 0).then_some(2),
         forward: None,
-        tag: if byte(7) & 1 == 0 { Change::Keep } else { Change::Set(name(byte(7))) },
+        tag: if byte(7) & 1 == 0 {
+            Change::Keep
+        } else {
+            Change::Set(name(byte(7)))
+        },
         tagged: None,
         label: Change::Keep,
         legacy: match byte(7) % 7 {
@@ -75,7 +107,10 @@ pub fn run(input: &[u8]) {
     let subject = Subject::new(&head, bytes, peer, None, peer.ip(), peer, 600);
     WORK.with_borrow_mut(|work| {
         work.wants_log = true;
-        if set.evaluate(&subject, &mut Memory::default(), work).is_err() {
+        if set
+            .evaluate(&subject, &mut Memory::default(), work)
+            .is_err()
+        {
             return;
         }
         work.edits.settle(&head, bytes, true);
@@ -91,7 +126,10 @@ pub fn run(input: &[u8]) {
             }
         } else {
             assert_eq!(again.parse_response(&out, usize::MAX), Ok(Parse::Complete));
-            assert_eq!((again.content_length, again.chunked), (head.content_length, head.chunked));
+            assert_eq!(
+                (again.content_length, again.chunked),
+                (head.content_length, head.chunked)
+            );
         }
     });
 }

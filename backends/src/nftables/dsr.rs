@@ -3,7 +3,7 @@
 //! Owns the netdev table: its sets, and the chains of such redirects.
 //! Must never depend on connection tracking, which sees one side of these connections only.
 
-use super::layout::{STICKY_MAX, STICKY_SECONDS, SVC4, SVC6, plain, service};
+use super::layout::{PICK, STICKY_MAX, STICKY_SECONDS, SVC4, SVC6, pick, plain, service};
 use super::model::{
     At, Carries, Chain, Data, Dynamic, Family, Hook, Ip, Kind, Load, Name, Object, Rule, Set,
     Statement, Type, Value, Verdict,
@@ -53,6 +53,8 @@ pub fn sets() -> Vec<Set> {
         netdev(service("svc6", SVC6, false)),
         netdev(service("svcr4", SVC4, true)),
         netdev(service("svcr6", SVC6, true)),
+        live("slots4", &[Type::Mark]),
+        live("slots6", &[Type::Mark]),
         live("live4", &[Type::Address(Ip::V4)]),
         live("live6", &[Type::Address(Ip::V6)]),
         learned("flow4", FLOW4, FLOW_SECONDS, FLOWS_MAX),
@@ -95,10 +97,22 @@ pub fn devices<'a>(services: impl Iterator<Item = &'a Service>) -> BTreeSet<Stri
     devices
 }
 
-/// One base chain for each device.
+/// The fixed chain, if there is a base chain; and one of those for each device.
 pub fn base_chains<'a>(
     services: impl Iterator<Item = &'a Service>,
 ) -> impl Iterator<Item = (Name, Chain)> {
+    let devices = devices(services);
+    let fixed = (!devices.is_empty()).then(|| {
+        let chain = Chain {
+            hook: None,
+            rules: pick(),
+        };
+        ((Family::Netdev, PICK.to_owned()), chain)
+    });
+    fixed.into_iter().chain(device_chains(devices))
+}
+
+fn device_chains(devices: BTreeSet<String>) -> impl Iterator<Item = (Name, Chain)> {
     let dispatch = |ip: Ip, interval: bool| {
         vec![Statement::Dispatch {
             key: vec![Load::Destination(ip), Load::Protocol, Load::DestinationPort],
@@ -109,7 +123,7 @@ pub fn base_chains<'a>(
             interval,
         }]
     };
-    devices(services).into_iter().map(move |device| {
+    devices.into_iter().map(move |device| {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         let kept = device.chars().map(|c| if plain(c) { c } else { '_' });
         let name = format!("in_{}", kept.collect::<String>());
@@ -279,7 +293,7 @@ fn decide(builder: &mut Builder<'_>, counter: &str) -> Vec<Rule> {
         rules.extend(both.iter().map(|ip| lookup(ip, sticky, false)));
         rules.push(vec![Statement::Host(true), verdict("s", name, true)]);
     }
-    rules.push(vec![hosts]);
+    rules.extend(hosts);
     rules.push(vec![verdict("n", name, false)]);
     rules
 }

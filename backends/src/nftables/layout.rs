@@ -15,6 +15,8 @@ pub const LOG_GROUP: u16 = 1;
 pub(super) const STICKY_MAX: u32 = 65536;
 /// Seconds a sticky client is remembered after its last new connection.
 pub(super) const STICKY_SECONDS: u32 = 600;
+/// The chain that turns a slot into a host.
+pub(super) const PICK: &str = "pick";
 /// Hosts with a connection limit.
 const CAP_MAX: u32 = 65535;
 
@@ -93,6 +95,10 @@ pub fn sets() -> Vec<Set> {
         live("live6", &[Type::Address(Ip::V6), Type::Port]),
         live("keep4", &[Type::Address(Ip::V4)]),
         live("keep6", &[Type::Address(Ip::V6)]),
+        plain("slots4", &[Type::Mark], Carries::Values(&[Type::Mark])),
+        plain("slots6", &[Type::Mark], Carries::Values(&[Type::Mark])),
+        // Hosts that may take what a full one passes on.
+        plain("spare", &[Type::Mark], Carries::Nothing),
         sticky("sticky4", &[Type::Mark, Type::Address(Ip::V4)]),
         sticky("sticky6", &[Type::Mark, Type::Address(Ip::V6)]),
     ]
@@ -119,6 +125,14 @@ pub fn live_map(ip: Ip, port: bool) -> &'static str {
         (Ip::V6, true) => "live6",
         (Ip::V4, false) => "keep4",
         (Ip::V6, false) => "keep6",
+    }
+}
+
+/// The map from a redirect's slots to its hosts.
+pub fn slot_map(ip: Ip) -> &'static str {
+    match ip {
+        Ip::V4 => "slots4",
+        Ip::V6 => "slots6",
     }
 }
 
@@ -150,6 +164,7 @@ pub fn base() -> Fragment {
         nat(At::Postrouting, 100, "srcnat"),
         vec![masquerade()],
     );
+    add(PICK, None, pick());
     add("stick", None, stick());
     add("learn", None, learn());
     add("fin", None, fin());
@@ -209,6 +224,24 @@ fn translate() -> impl Iterator<Item = Rule> {
             vec![Statement::Translate { ip, map, port }]
         })
     })
+}
+
+/// The mark is a slot; it becomes that of the slot's host. A slot nobody has, since the last host of the family went a
+/// moment ago, is like a host without address at the end of `fin`.
+pub(super) fn pick() -> Vec<Rule> {
+    let from_slot = |ip| {
+        vec![
+            Statement::Family(ip),
+            Statement::MarkFrom {
+                key: vec![Load::Mark],
+                map: slot_map(ip),
+            },
+            Statement::Verdict(Verdict::Return),
+        ]
+    };
+    let mut rules: Vec<Rule> = Ip::BOTH.into_iter().map(from_slot).collect();
+    rules.push(vec![Statement::Verdict(Verdict::Drop)]);
+    rules
 }
 
 /// A client that is remembered goes to its host, if that lives; else the chain returns.

@@ -61,8 +61,6 @@ pub enum Type {
     Port,
     /// `ifname`
     Interface,
-    /// `integer`, 4 bytes; anonymous maps only
-    Integer,
 }
 
 impl Type {
@@ -75,14 +73,13 @@ impl Type {
             Type::Protocol => "inet_proto",
             Type::Port => "inet_service",
             Type::Interface => "ifname",
-            Type::Integer => "integer",
         }
     }
 
     /// Bytes of a value, without padding.
     pub fn length(self) -> u32 {
         match self {
-            Type::Mark | Type::Integer | Type::Address(Ip::V4) => 4,
+            Type::Mark | Type::Address(Ip::V4) => 4,
             Type::Address(Ip::V6) | Type::Interface => 16,
             Type::Protocol => 1,
             Type::Port => 2,
@@ -95,8 +92,6 @@ impl Type {
 pub enum Value {
     /// ct mark or meta mark.
     Mark(u32),
-    /// Number of a slot.
-    Integer(u32),
     /// Address.
     V4(Ipv4Addr),
     /// Address.
@@ -256,7 +251,7 @@ pub enum Load {
     Redirect,
 }
 
-/// How a slot is chosen.
+/// How the number of a slot is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// One after the other.
@@ -329,12 +324,14 @@ pub enum Statement {
         /// Map.
         map: &'static str,
     },
-    /// `ct mark set SELECTOR map { … }`
-    MarkFromSlots {
+    /// `ct mark set SELECTOR mod COUNT offset FIRST`
+    MarkFromSlot {
         /// How.
         selector: Selector,
-        /// Marks of the hosts.
-        slots: Vec<u32>,
+        /// Number of slots, at least 1.
+        count: u32,
+        /// The first slot: the redirect's part of a mark.
+        first: u32,
     },
     /// `ct mark & 0x00000fff == 0x00000000`, or `!=`
     Host(bool),

@@ -3,7 +3,7 @@
 //! Must never look at another redirect: a change of one rewrites only its own part.
 
 use super::dsr;
-use super::layout::{LOG_GROUP, live_map, service_map};
+use super::layout::{LOG_GROUP, PICK, live_map, service_map, slot_map};
 use super::model::{
     Chain, Data, Family, Fragment, Ip, Key, Name, Object, Rule, Selector, Statement, Value, Verdict,
 };
@@ -22,11 +22,9 @@ pub(super) const TCP: u8 = 6;
 pub struct Context {
     /// Marks.
     pub numbered: Numbered,
-    /// Where round robin goes on.
-    pub rotation: usize,
     /// Connection label of the tag.
     pub label: Option<u8>,
-    /// Slot lists of `least-states` by family; without, hosts take turns.
+    /// Pick lists of `least-states` by family; without, hosts take turns.
     pub picks: BTreeMap<Ip, Vec<u32>>,
     /// Limits by mark, and what is left of them where that is known better.
     pub remaining: BTreeMap<u32, (u32, u32)>,
@@ -122,10 +120,8 @@ impl Builder<'_> {
     pub(super) fn candidates(&self, ip: Ip) -> Vec<Candidate> {
         let service = self.service;
         let mut seen = std::collections::BTreeSet::new();
-        service
-            .servers
-            .iter()
-            .filter(|s| s.table == service.table && Ip::from(s.address.ip) == ip)
+        in_use(service)
+            .filter(|s| Ip::from(s.address.ip) == ip)
             .filter(|s| seen.insert(self.mark(s)))
             .map(|s| Candidate {
                 mark: self.mark(s),
@@ -136,24 +132,21 @@ impl Builder<'_> {
             .collect()
     }
 
-    fn slots(&self, ip: Ip) -> Vec<u32> {
-        let candidates = self.candidates(ip);
+    /// The number of slots, whoever is up; and the hosts in them.
+    fn slots(&self, ip: Ip, candidates: &[Candidate]) -> (usize, Vec<u32>) {
+        let key = &self.service.key.0;
         match self.service.mode {
             Mode::SourceHash | Mode::LoadBalance | Mode::Hash => {
-                slots::hash_table(&candidates, &self.service.key.0)
+                let length = slots::hash_length(candidates);
+                (length, slots::hash_table(candidates, key))
             }
-            Mode::LeastStates | Mode::LeastConnections => self
-                .context
-                .picks
-                .get(&ip)
-                .filter(|picks| {
-                    // A list made before a host went down must not bring it back.
-                    let up = |m: &u32| candidates.iter().any(|c| c.usable && c.mark == *m);
-                    !picks.is_empty() && picks.iter().all(up)
-                })
-                .cloned()
-                .unwrap_or_else(|| slots::round_robin(&candidates, self.context.rotation)),
-            _ => slots::round_robin(&candidates, self.context.rotation),
+            mode => match self.context.picks.get(&ip) {
+                // A list made before a host went down must not bring it back.
+                Some(picks) if mode == Mode::LeastStates && !picks.is_empty() => {
+                    (picks.len(), slots::without_lost(picks, candidates))
+                }
+                _ => (slots::length(candidates), slots::round_robin(candidates)),
+            },
         }
     }
 
@@ -181,7 +174,7 @@ impl Builder<'_> {
     /// Addresses of hosts that may get packets; a draining host keeps the clients that stick to it.
     fn live(&mut self) {
         let service = self.service;
-        for server in service.servers.iter().filter(|s| s.table == service.table) {
+        for server in in_use(service) {
             if server.state == ServerState::Down {
                 continue;
             }
@@ -244,7 +237,7 @@ impl Builder<'_> {
         let mut rules = self.prologue();
         let next = if self.service.sticky { "learn" } else { "fin" };
         let next = Statement::Verdict(Verdict::Goto(next.to_owned()));
-        rules.push(vec![self.hosts(Family::Inet)]);
+        rules.extend(self.hosts(Family::Inet));
         for ip in families(self.service, |_| true) {
             rules.extend(self.limits(ip, &next));
         }
@@ -283,21 +276,27 @@ impl Builder<'_> {
         rules
     }
 
-    /// Makes the chain that chooses a host, and answers the jump to it. It is a chain of its own without any verdict, since
-    /// the kernel walks through all chains of the table whenever a rule with a verdict is written.
-    pub(super) fn hosts(&mut self, family: Family) -> Statement {
+    /// The rules that choose a host: a slot of the redirect, and then who has it. The rules stay when hosts come and go.
+    pub(super) fn hosts(&mut self, family: Family) -> Vec<Rule> {
         let both = families(self.service, |_| true);
-        let rules = both.iter().filter_map(|ip| self.choose(*ip)).collect();
-        let name = format!("h_{}", self.name);
-        let chain = Chain { hook: None, rules };
-        self.fragment.chains.insert((family, name.clone()), chain);
-        Statement::Verdict(Verdict::Jump(name))
+        let mut rules: Vec<Rule> = Vec::new();
+        for ip in &both {
+            rules.extend(self.choose(family, *ip, both.len() > 1));
+        }
+        let pick = Verdict::Jump(PICK.to_owned());
+        rules.push(vec![Statement::Verdict(pick)]);
+        rules
     }
 
-    fn choose(&self, ip: Ip) -> Option<Rule> {
-        let slots = self.slots(ip);
-        let first = *slots.first()?;
-        let one = slots.iter().all(|mark| *mark == first);
+    fn choose(&mut self, family: Family, ip: Ip, both: bool) -> Option<Rule> {
+        let candidates = self.candidates(ip);
+        let (count, hosts) = self.slots(ip, &candidates);
+        let first = self.context.numbered.redirect;
+        for (slot, host) in (first..).zip(hosts) {
+            let key = vec![Value::Mark(slot)];
+            let data = Data::Values(vec![Value::Mark(host)]);
+            self.fragment.element((family, slot_map(ip)), key, data);
+        }
         let selector = match self.service.mode {
             Mode::Random => Selector::Random,
             Mode::SourceHash | Mode::LoadBalance | Mode::Hash => Selector::Hash {
@@ -306,30 +305,28 @@ impl Builder<'_> {
             },
             _ => Selector::Increment,
         };
-        let both = families(self.service, |_| true).len() > 1;
-        let hashed = matches!(selector, Selector::Hash { .. }) && !one;
         // A hash over an address says its family itself.
-        let mut rule = match both && !hashed {
+        let mut rule = match both && !matches!(selector, Selector::Hash { .. }) {
             true => vec![Statement::Family(ip)],
             false => Vec::new(),
         };
-        rule.push(match one {
-            true => Statement::SetMark(first),
-            false => Statement::MarkFromSlots { selector, slots },
+        let count = u32::try_from(count)
+            .ok()
+            .filter(|_| !candidates.is_empty())?;
+        rule.push(Statement::MarkFromSlot {
+            selector,
+            count,
+            first,
         });
         Some(rule)
     }
 
     /// A host with as many connections as it may have passes them to the others; if all are full, nobody gets them.
     fn limits(&mut self, ip: Ip, next: &Statement) -> Vec<Rule> {
-        let hosts: Vec<(u32, Option<u32>)> = self
-            .service
-            .usable()
+        let hosts: Vec<&Server> = in_use(self.service)
             .filter(|s| Ip::from(s.address.ip) == ip)
-            .map(|s| (self.mark(s), limit(s, self.mark(s), self.context)))
             .collect();
-        let set = "cap";
-        if hosts.iter().all(|(_, limit)| limit.is_none()) {
+        if hosts.iter().all(|s| s.max_connections.is_none()) {
             return Vec::new();
         }
         let prefix = format!("o{}", ip.digit());
@@ -338,25 +335,37 @@ impl Builder<'_> {
         self.fragment
             .objects
             .insert((Family::Inet, counter.clone()), Object::Counter(comment));
+        let spare = Statement::MarkIn("spare");
         let mut overflow = vec![vec![Statement::Count(counter)]];
         let mut rules = Vec::new();
-        for (mark, limit) in hosts {
+        for host in hosts {
+            let mark = self.mark(host);
+            if host.state == ServerState::Up {
+                let key = vec![Value::Mark(mark)];
+                self.fragment
+                    .element((Family::Inet, "spare"), key, Data::Nothing);
+            }
             overflow.push(vec![Statement::SetMark(mark)]);
-            if let Some(limit) = limit {
-                let full = Statement::Connections { set, limit };
+            if let Some(limit) = limit(host, mark, self.context) {
+                let full = Statement::Connections { set: "cap", limit };
                 rules.push(vec![
                     Statement::IsMark(mark),
                     full.clone(),
                     self.goto(&prefix),
                 ]);
-                overflow.push(vec![full, Statement::SetMark(0)]);
+                overflow.push(vec![spare.clone(), full, Statement::SetMark(0)]);
             }
-            overflow.push(vec![Statement::Host(true), next.clone()]);
+            overflow.push(vec![spare.clone(), next.clone()]);
         }
         overflow.push(vec![Statement::Verdict(Verdict::Drop)]);
         self.chain(&prefix, overflow);
         rules
     }
+}
+
+/// Hosts of the table in use, whatever their state.
+fn in_use(service: &Service) -> impl Iterator<Item = &Server> {
+    service.servers.iter().filter(|s| s.table == service.table)
 }
 
 /// Connections a host may get: what is left of its limit, where that is known better.
@@ -374,7 +383,7 @@ pub fn limits(service: &Service, context: &Context) -> BTreeMap<u32, u32> {
         let mark = context.numbered.mark(server, service.keep_port);
         Some((mark, limit(server, mark, context)?))
     };
-    service.usable().filter_map(of).collect()
+    in_use(service).filter_map(of).collect()
 }
 
 /// The elements that stand for a listener.

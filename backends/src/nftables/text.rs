@@ -149,7 +149,6 @@ impl Display for Value {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Value::Mark(n) => write!(f, "{n:#010x}"),
-            Value::Integer(n) => write!(f, "{n}"),
             Value::V4(a) => a.fmt(f),
             Value::V6(a) => a.fmt(f),
             Value::Protocol(6) => f.write_str("tcp"),
@@ -284,7 +283,11 @@ impl Display for Statement {
             Statement::MarkFrom { key, map } => {
                 write!(f, "ct mark set {} map @{map}", loads(key))
             }
-            Statement::MarkFromSlots { selector, slots } => write_slots(f, *selector, slots),
+            Statement::MarkFromSlot {
+                selector,
+                count,
+                first,
+            } => write_slot(f, *selector, *count, *first),
             Statement::Host(false) => f.write_str("ct mark & 0x00000fff == 0x00000000"),
             Statement::Host(true) => f.write_str("ct mark & 0x00000fff != 0x00000000"),
             Statement::Learn {
@@ -319,17 +322,12 @@ impl Display for Statement {
     }
 }
 
-fn write_slots(f: &mut Formatter<'_>, selector: Selector, slots: &[u32]) -> fmt::Result {
-    write!(f, "ct mark set {selector} mod {}", slots.len())?;
+fn write_slot(f: &mut Formatter<'_>, selector: Selector, count: u32, first: u32) -> fmt::Result {
+    write!(f, "ct mark set {selector} mod {count}")?;
     if let Selector::Hash { seed, .. } = selector {
         write!(f, " seed {seed:#x}")?;
     }
-    f.write_str(" map { ")?;
-    for (number, mark) in slots.iter().enumerate() {
-        let comma = if number == 0 { "" } else { ", " };
-        write!(f, "{comma}{number} : {mark:#010x}")?;
-    }
-    f.write_str(" }")
+    write!(f, " offset {first}")
 }
 
 fn write_learn(

@@ -298,10 +298,13 @@ fn statement(
             load_key(table, exprs, key, false);
             exprs.extend([lookup(map, 0, true), store_mark(table)]);
         }
-        Statement::MarkFromSlots { selector, slots } => {
-            let id = anonymous(slot_map(slots));
-            exprs.extend(select(table, *selector, slots.len()));
-            exprs.extend([lookup("__map%d", id, true), store_mark(table)]);
+        Statement::MarkFromSlot {
+            selector,
+            count,
+            first,
+        } => {
+            exprs.extend(select(table, *selector, *count, *first));
+            exprs.push(store_mark(table));
         }
         Statement::Host(present) => {
             let operation = match present {
@@ -366,12 +369,12 @@ fn tcp_flags(exprs: &mut Vec<Expr>, bits: u8) {
     ]);
 }
 
-fn select(table: Family, selector: Selector, count: usize) -> Vec<Expr> {
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
+fn select(table: Family, selector: Selector, count: u32, first: u32) -> Vec<Expr> {
     let numgen = |kind: i32| {
         Expr::new(c"numgen")
             .u32(sys::NFTNL_EXPR_NG_DREG, register(0))
             .u32(sys::NFTNL_EXPR_NG_MODULUS, count)
+            .u32(sys::NFTNL_EXPR_NG_OFFSET, first)
             .u32(sys::NFTNL_EXPR_NG_TYPE, number(kind))
     };
     match selector {
@@ -387,33 +390,12 @@ fn select(table: Family, selector: Selector, count: usize) -> Vec<Expr> {
                     .u32(sys::NFTNL_EXPR_HASH_DREG, register(0))
                     .u32(sys::NFTNL_EXPR_HASH_LEN, words(source) * 4)
                     .u32(sys::NFTNL_EXPR_HASH_MODULUS, count)
+                    .u32(sys::NFTNL_EXPR_HASH_OFFSET, first)
                     .u32(sys::NFTNL_EXPR_HASH_SEED, seed)
                     .u32(sys::NFTNL_EXPR_HASH_TYPE, 0),
             );
             exprs
         }
-    }
-}
-
-fn slot_map(slots: &[u32]) -> Anonymous {
-    let element = |(slot, mark): (usize, &u32)| ElementMessage {
-        key: u32::try_from(slot).unwrap_or(u32::MAX).to_ne_bytes().into(),
-        key_end: None,
-        data: ElementData::Bytes(mark.to_ne_bytes().into()),
-        user_data: Vec::new(),
-        expression: None,
-    };
-    Anonymous {
-        set: SetMessage {
-            name: text("__map%d"),
-            flags: number(libc::NFT_SET_ANONYMOUS | libc::NFT_SET_CONSTANT | libc::NFT_SET_MAP),
-            key: (type_number(Type::Integer), 4),
-            data: Some((type_number(Type::Mark), 4)),
-            size: u32::try_from(slots.len()).ok(),
-            user_data: byte_orders(&[Type::Integer], Carries::Values(&[Type::Mark])),
-            ..SetMessage::default()
-        },
-        elements: slots.iter().enumerate().map(element).collect(),
     }
 }
 
@@ -514,7 +496,6 @@ fn forward(exprs: &mut Vec<Expr>, ip: Ip, map: &str, device: &str) {
 /// Number of a type in nft(8).
 fn type_number(kind: Type) -> u32 {
     match kind {
-        Type::Integer => 4,
         Type::Address(Ip::V4) => 7,
         Type::Address(Ip::V6) => 8,
         Type::Protocol => 12,
@@ -539,7 +520,7 @@ fn byte_order(types: &[Type]) -> u32 {
     const HOST: u32 = 1;
     const NETWORK: u32 = 2;
     match types {
-        [Type::Mark | Type::Integer] => HOST,
+        [Type::Mark] => HOST,
         [_] => NETWORK,
         _ => 0,
     }
@@ -621,7 +602,7 @@ pub fn comment_of(user_data: &[u8]) -> Option<String> {
 
 fn bytes(value: &Value, last: bool) -> Vec<u8> {
     match value {
-        Value::Mark(n) | Value::Integer(n) => n.to_ne_bytes().into(),
+        Value::Mark(n) => n.to_ne_bytes().into(),
         Value::V4(a) => a.octets().into(),
         Value::V6(a) => a.octets().into(),
         Value::Protocol(n) => vec![*n],

@@ -65,7 +65,6 @@ pub fn probe() -> Result<(), FilterError> {
 #[derive(Debug, Default)]
 struct Installed {
     fragment: Fragment,
-    rotation: usize,
     /// Pick lists of `least-states`.
     picks: BTreeMap<super::model::Ip, Vec<u32>>,
     /// Limits, and what limited hosts may still get once there was an overflow.
@@ -201,7 +200,7 @@ impl Nftables {
         Ok(all)
     }
 
-    fn context(&mut self, service: &Service, rotation: usize) -> Result<Context, FilterError> {
+    fn context(&mut self, service: &Service) -> Result<Context, FilterError> {
         let label = match &service.tag {
             Some(tag) => Some(self.labels.bit(&service.name, &tag.name)?),
             None => None,
@@ -209,7 +208,6 @@ impl Nftables {
         let installed = self.installed.get(&service.name);
         Ok(Context {
             numbered: self.numbers.assign(service)?.clone(),
-            rotation,
             label,
             picks: installed.map(|i| i.picks.clone()).unwrap_or_default(),
             remaining: installed.map(|i| i.remaining.clone()).unwrap_or_default(),
@@ -218,17 +216,11 @@ impl Nftables {
 
     /// The part of one service as it shall be now.
     fn build(&mut self, service: &Service) -> Result<Installed, FilterError> {
-        // A rule that is written anew starts at its first slot: the next list begins with another host.
-        let rotation = self
-            .installed
-            .get(&service.name)
-            .map_or(0, |installed| installed.rotation + 1);
-        let context = self.context(service, rotation)?;
+        let context = self.context(service)?;
         let known = self.installed.get(&service.name);
         Ok(Installed {
             fragment: service::fragment(service, &context),
             limits: service::limits(service, &context),
-            rotation,
             picks: context.picks,
             remaining: context.remaining,
             sessions: known.map_or(0, |i| i.sessions),
@@ -570,6 +562,14 @@ impl Change {
                 self.deleted.entry(set).or_default().insert(key.clone());
             }
         }
+    }
+
+    /// Writes chains with this prefix even if they are the same: a rule's counter begins anew.
+    fn rewrite_chains(&mut self, fragment: &Fragment, prefix: &str) {
+        let chains = fragment.chains.iter();
+        let chosen = chains.filter(|((_, name), _)| name.starts_with(prefix));
+        let chosen = chosen.map(|(name, chain)| (name.clone(), chain.clone()));
+        self.chains.extend(chosen);
     }
 
     fn touches(&self, family: Family) -> bool {

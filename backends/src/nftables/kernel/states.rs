@@ -151,7 +151,7 @@ impl Nftables {
             let picks = picks(&service, &numbered, &counts, expected);
             if installed.picks != picks {
                 installed.picks = picks;
-                self.rebuild(&service)?;
+                self.rebuild(&service, true)?;
             }
         }
         Ok(())
@@ -195,17 +195,20 @@ impl Nftables {
                 installed.overflows = overflows;
                 installed.remaining = remaining;
             }
-            self.rebuild(&service)?;
+            self.rebuild(&service, false)?;
         }
         Ok(())
     }
 
-    /// Writes one service anew.
-    fn rebuild(&mut self, service: &Service) -> Result<(), FilterError> {
+    /// Writes one service anew; with `restart`, its choice of hosts begins at the first slot.
+    fn rebuild(&mut self, service: &Service, restart: bool) -> Result<(), FilterError> {
         let new: Installed = self.build(service)?;
         let mut change = Change::default();
         if let Some(old) = self.installed.get(&service.name) {
             change.compare(&old.fragment, &new.fragment);
+        }
+        if restart {
+            change.rewrite_chains(&new.fragment, "r_");
         }
         // Even where the number is the same: the kernel's list of connections shall begin anew.
         change.capped.extend(new.limits.keys());

@@ -6,9 +6,9 @@ use crate::cli::Flags;
 use crate::load::{self, Message};
 use crate::start;
 use actors::options::{Backend, Options};
-use backends::filter::{self, Kind, Ruleset, ServerState, Service};
+use backends::filter::{self, FilterError, Kind, Ruleset};
+use backends::sys::privileges;
 use conf::Config;
-use conf::model::HashKey;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::path::Path;
@@ -41,13 +41,7 @@ pub fn run(flags: &Flags, file: &Path, options: &Options) -> ExitCode {
         print!("{}", conf::modern(&config));
         return ExitCode::SUCCESS;
     }
-    // With `auto`, what will serve redirects is known only where the daemon runs.
-    let named = match options.backend {
-        Backend::Nftables => Some(Kind::Nftables),
-        Backend::Userland => Some(Kind::Userland),
-        _ => None,
-    };
-    if let Some(Err(error)) = named.map(|kind| filter::verify(kind, &all_up(&config))) {
+    if let Err(error) = redirects(&config, options) {
         return start::refuse(&[error.to_string()]);
     }
     if flags.verbose > 0 {
@@ -81,32 +75,49 @@ fn as_json(config: Option<&Config>, messages: &[Message]) -> serde_json::Value {
 fn rules(config: &Config, name: Option<&str>, options: &Options) -> Result<String, String> {
     let kind = match (name, options.backend) {
         (Some(name), _) => name.parse::<Kind>().map_err(|e| e.to_string())?,
-        (None, Backend::Nftables) => Kind::Nftables,
-        (None, Backend::Pf) => Kind::Pf,
-        (None, Backend::Userland) => Kind::Userland,
-        (None, Backend::Recording) => Kind::Recording,
-        (None, Backend::Auto) if cfg!(target_os = "linux") => Kind::Nftables,
-        (None, Backend::Auto) => Kind::Pf,
+        (None, Backend::Auto) => system(),
+        (None, _) => serving(options),
     };
-    let desired = all_up(config);
+    let desired = Ruleset::all_up(config);
     filter::verify(kind, &desired).map_err(|e| e.to_string())?;
     Ok(filter::preview(kind, &options.table, &desired))
 }
 
-/// The redirects with every host up.
-fn all_up(config: &Config) -> Ruleset {
-    let services = config
-        .redirects
-        .iter()
-        .map(|redirect| {
-            let key = redirect.key.unwrap_or(HashKey([0; 16]));
-            let mut service = Service::new(config, redirect, key);
-            service.active = !redirect.disabled;
-            for server in &mut service.servers {
-                server.state = ServerState::Up;
-            }
-            service
-        })
-        .collect();
-    Ruleset { services }
+/// Whether the packet filter that would serve the redirects can do what they ask for; what this system lacks is a warning,
+/// since the file may be another system's.
+fn redirects(config: &Config, options: &Options) -> Result<(), FilterError> {
+    if config.redirects.is_empty() {
+        return Ok(());
+    }
+    let kind = serving(options);
+    let desired = Ruleset::all_up(config);
+    filter::verify(kind, &desired)?;
+    if privileges::is_root()
+        && let Err(error) = filter::surroundings(kind, &options.table, &desired)
+    {
+        eprintln!("relayd: warning: {error}");
+    }
+    Ok(())
+}
+
+/// The packet filter that a daemon with these options would use. Only root can know what the kernel allows; for others it
+/// is the system's own, as the daemon will be started by root.
+fn serving(options: &Options) -> Kind {
+    match options.backend {
+        Backend::Nftables => Kind::Nftables,
+        Backend::Pf => Kind::Pf,
+        Backend::Userland => Kind::Userland,
+        Backend::Recording => Kind::Recording,
+        Backend::Auto if privileges::is_root() => filter::choose().kind,
+        Backend::Auto => system(),
+    }
+}
+
+/// The packet filter of this kind of system.
+fn system() -> Kind {
+    if cfg!(target_os = "linux") {
+        Kind::Nftables
+    } else {
+        Kind::Pf
+    }
 }

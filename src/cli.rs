@@ -144,6 +144,12 @@ const FLAGS: &[Flag] = &[
         "kill_tcp",
         "end the TCP connections of a host that goes down: true or false",
     ),
+    option(
+        "protect-table",
+        "BOOLEAN",
+        "protect_table",
+        "keep other programs from changing the nftables table: true or false",
+    ),
     option("log-format", "FORMAT", "log_format", "plain or json"),
     option(
         "state-directory",

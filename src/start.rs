@@ -8,7 +8,7 @@ use actors::logging;
 use actors::options::{Backend, Options};
 use actors::panics;
 use actors::parent::{self, Launcher, Start};
-use backends::filter::{self, Kind};
+use backends::filter::{self, FilterError, Kind, Ruleset};
 use backends::sys::privileges::{self, Confinement, PrivilegeError};
 use conf::Config;
 use protocols::log::daemon as words;
@@ -16,7 +16,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Says why there is no daemon.
 pub fn refuse(errors: &[String]) -> ExitCode {
@@ -41,6 +41,10 @@ pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
         Err(error) => return refuse(&[error.to_string()]),
     };
     let why_not = choose_backend(&mut options);
+    let troubles = match surroundings(&config, &options) {
+        Ok(troubles) => troubles,
+        Err(error) => return refuse(&[error.to_string()]),
+    };
     let sockets = match parent::bind(&config, &options) {
         Ok(sockets) => sockets,
         Err(errors) => return refuse(&errors),
@@ -63,9 +67,13 @@ pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
     if let Some(why) = why_not.filter(|_| !config.redirects.is_empty()) {
         tracing::info!("redirects are served in user space: {why}");
     }
+    for trouble in &troubles {
+        tracing::warn!("{trouble}");
+    }
+    let options = Arc::new(options);
     let start = Start {
         launcher: Launcher {
-            options: Arc::new(options),
+            options: Arc::clone(&options),
             confinement,
             transparent: config.relays.iter().any(|relay| relay.transparent),
             foreground: flags.foreground,
@@ -75,7 +83,7 @@ pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
         },
         config,
         file,
-        loader: loader(flags),
+        loader: loader(flags, options, troubles),
         verbose: flags.verbose,
         sockets,
     };
@@ -93,8 +101,22 @@ fn adjust(config: &mut Config, foreground: bool) {
     config.globals.log.state_changes |= foreground;
 }
 
-fn loader(flags: &Flags) -> parent::Loader {
+/// What this system lacks for the redirects. It is looked at here, since the process that serves them sees an empty root
+/// directory only.
+fn surroundings(config: &Config, options: &Options) -> Result<Vec<String>, FilterError> {
+    if config.redirects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let kind = kind(options.backend);
+    let desired = Ruleset::all_up(config);
+    filter::verify(kind, &desired)?;
+    filter::surroundings(kind, &options.table, &desired)
+}
+
+/// Reads and judges a file; a trouble of the system that was `told` once is not told again.
+fn loader(flags: &Flags, options: Arc<Options>, told: Vec<String>) -> parent::Loader {
     let (macros, foreground) = (flags.macros.clone(), flags.foreground);
+    let told = Mutex::new(told);
     Arc::new(move |path: &Path| {
         let read = load::load(path, &macros, false, false);
         let mut errors = Vec::new();
@@ -108,6 +130,14 @@ fn loader(flags: &Flags) -> parent::Loader {
         match read.config {
             Some(mut config) => {
                 adjust(&mut config, foreground);
+                let now = surroundings(&config, &options).map_err(|e| vec![e.to_string()])?;
+                if let Ok(mut told) = told.lock() {
+                    for trouble in now.iter().filter(|trouble| !told.contains(trouble)) {
+                        tracing::warn!("{trouble}");
+                    }
+                    // What was cured meanwhile may come again.
+                    *told = now;
+                }
                 Ok(config)
             }
             None => Err(errors),
@@ -142,6 +172,16 @@ fn confinement(
             })?;
     }
     Ok(Some(confinement))
+}
+
+/// The packet filter of an option; `auto` is decided already.
+fn kind(backend: Backend) -> Kind {
+    match backend {
+        Backend::Nftables => Kind::Nftables,
+        Backend::Pf => Kind::Pf,
+        Backend::Recording => Kind::Recording,
+        Backend::Userland | Backend::Auto => Kind::Userland,
+    }
 }
 
 /// Turns `auto` into a packet filter; answers why it is not the system's own.

@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use support::client::{Echo, datagram, who};
+use support::network::Network;
 use support::servers::Speech;
-use support::{Daemon, Netns, Server, Settings, UdpServer, port, wait};
+use support::{Daemon, Server, Settings, UdpServer, port, wait};
 
 fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
@@ -180,86 +181,6 @@ redirect r {{
         let names: BTreeSet<String> = (0..6).filter_map(|_| ask()).collect();
         names == set(&["two"])
     });
-}
-
-/// Client, balancer, three servers; each server on a wire of its own, with IPv4 and IPv6.
-struct Network {
-    client: Netns,
-    balancer: Netns,
-    servers: Vec<Netns>,
-}
-
-impl Network {
-    fn new() -> Network {
-        let network = Network {
-            client: Netns::new("client"),
-            balancer: Netns::new("balancer"),
-            servers: ["one", "two", "three"].map(Netns::new).into(),
-        };
-        let Network {
-            client,
-            balancer,
-            servers,
-        } = &network;
-        Netns::join(
-            (client, "eth0", &["198.51.100.2/24", "2001:db8::2/64"]),
-            (balancer, "front", &["198.51.100.1/24", "2001:db8::1/64"]),
-        );
-        for (number, server) in (1..).zip(servers) {
-            let six = format!("2001:db8:{number}::");
-            let near = format!("192.0.2.{}", 16 * number + 1);
-            let far = format!("192.0.2.{}", 16 * number + 2);
-            Netns::join(
-                (
-                    balancer,
-                    &format!("back{number}"),
-                    &[&format!("{near}/28"), &format!("{six}1/64")],
-                ),
-                (
-                    server,
-                    "eth0",
-                    &[&format!("{far}/28"), &format!("{six}2/64")],
-                ),
-            );
-            server.ip(&["route", "add", "default", "via", &near]);
-            server.ip(&["-6", "route", "add", "default", "via", &format!("{six}1")]);
-        }
-        client.ip(&["route", "add", "default", "via", "198.51.100.1"]);
-        client.ip(&["-6", "route", "add", "default", "via", "2001:db8::1"]);
-        balancer.sysctl("net.ipv4.ip_forward", "1");
-        balancer.sysctl("net.ipv6.conf.all.forwarding", "1");
-        network
-    }
-
-    /// A server per namespace and family, named after its number.
-    fn serve(&self) -> Vec<Vec<Server>> {
-        (1..)
-            .zip(&self.servers)
-            .map(|(number, netns)| {
-                [
-                    format!("192.0.2.{}:80", 16 * number + 2),
-                    format!("[2001:db8:{number}::2]:80"),
-                ]
-                .map(|at| {
-                    let name = number.to_string();
-                    Server::inside(netns, &name, Speech::Echo, at.parse().unwrap())
-                })
-                .into()
-            })
-            .collect()
-    }
-
-    /// Names of the servers that `times` new connections reach; a failed one is named by its error.
-    fn names(&self, to: SocketAddr, times: usize) -> BTreeSet<String> {
-        self.client.run(move || {
-            (0..times)
-                .map(|_| match Echo::connect(to) {
-                    Ok(client) => client.name,
-                    Err(error) => error.to_string(),
-                })
-                .collect()
-        })
-    }
 }
 
 #[test]

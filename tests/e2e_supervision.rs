@@ -9,92 +9,18 @@
 mod support;
 
 use nix::sys::signal::Signal;
-use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::thread::JoinHandle;
 use support::client::Echo;
 use support::process::Process;
 use support::servers::Speech;
+use support::traffic::{CLIENTS, Traffic};
 use support::{Daemon, Netns, Server, Settings, port, process, wait};
 
 /// How often each process is killed.
 const TIMES: usize = 10;
-/// Clients that connect, exchange and leave, again and again.
-const CLIENTS: usize = 4;
 
 fn local(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    stop: AtomicBool,
-    /// Connections that were made, used and closed as they should be.
-    good: AtomicUsize,
-    /// Connections that were refused.
-    refused: AtomicUsize,
-    /// Connections that broke after they were made.
-    broken: AtomicUsize,
-}
-
-/// Clients that never pause.
-struct Traffic {
-    counts: Arc<Counts>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Traffic {
-    fn start(to: SocketAddr, netns: Option<&Netns>) -> Traffic {
-        let counts = Arc::new(Counts::default());
-        let threads = (0..CLIENTS)
-            .map(|_| {
-                let counts = counts.clone();
-                let body = move || std::thread::spawn(move || run(to, &counts));
-                match netns {
-                    Some(netns) => netns.run(body),
-                    None => body(),
-                }
-            })
-            .collect();
-        Traffic { counts, threads }
-    }
-
-    fn good(&self) -> usize {
-        self.counts.good.load(SeqCst)
-    }
-
-    /// Waits until this many more connections went well.
-    fn flows(&self, more: usize) {
-        let wanted = self.good() + more;
-        wait::until_true("traffic flows", || self.good() >= wanted);
-    }
-
-    /// Ends the clients: (refused, broken).
-    fn end(self) -> (usize, usize) {
-        self.counts.stop.store(true, SeqCst);
-        for thread in self.threads {
-            thread.join().unwrap();
-        }
-        (
-            self.counts.refused.load(SeqCst),
-            self.counts.broken.load(SeqCst),
-        )
-    }
-}
-
-fn run(to: SocketAddr, counts: &Counts) {
-    while !counts.stop.load(SeqCst) {
-        let outcome = Echo::connect(to).and_then(|mut client| client.exchange(b"hello"));
-        match outcome {
-            Ok(()) => counts.good.fetch_add(1, SeqCst),
-            Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
-                counts.refused.fetch_add(1, SeqCst)
-            }
-            Err(_) => counts.broken.fetch_add(1, SeqCst),
-        };
-    }
 }
 
 /// Kills a process of a role and waits until another stands in its place.

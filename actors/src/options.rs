@@ -26,6 +26,8 @@ pub struct Options {
     pub table: String,
     /// End the TCP connections of a host that goes down; its UDP flows always end.
     pub kill_tcp: bool,
+    /// Keep other programs from changing the nftables table, where the kernel can (Linux 6.9).
+    pub protect_table: bool,
     /// Form of log lines.
     pub log_format: LogFormat,
     /// Where state that survives a restart is kept.
@@ -43,6 +45,7 @@ impl Default for Options {
             backend: Backend::Auto,
             table: "relayd".to_owned(),
             kill_tcp: false,
+            protect_table: true,
             log_format: LogFormat::Plain,
             state_directory: PathBuf::from("/var/lib/relayd"),
         }

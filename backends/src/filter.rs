@@ -9,14 +9,16 @@ pub mod support;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use open::{Choice, Kind, Publisher, choose, open, preview, verify};
+pub use open::{Choice, Kind, Publisher, choose, known_tags, open, preview, surroundings, verify};
 
 use conf::model::{
     Address, Config, Forward, HashKey, HostId, Mode, PfTag, Redirect, RedirectId, TableId,
     VirtualAddress,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -94,6 +96,25 @@ pub enum ServerState {
     Drain,
     /// Nothing.
     Down,
+}
+
+impl Ruleset {
+    /// The redirections of a configuration with every host up: what `-n` shows, and what a configuration is judged by
+    /// before it is accepted.
+    pub fn all_up(config: &Config) -> Ruleset {
+        let services = config.redirects.iter().map(|redirect| {
+            let key = redirect.key.unwrap_or(HashKey([0; 16]));
+            let mut service = Service::new(config, redirect, key);
+            service.active = !redirect.disabled;
+            for server in &mut service.servers {
+                server.state = ServerState::Up;
+            }
+            service
+        });
+        Ruleset {
+            services: services.collect(),
+        }
+    }
 }
 
 impl Service {
@@ -242,10 +263,14 @@ pub enum FilterError {
 }
 
 /// Choices of the operator that concern every service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// End the TCP connections of a host that goes down, too; UDP is always ended.
     pub kill_tcp: bool,
+    /// Leave the rules open to other programs, even where the kernel could forbid changes.
+    pub shared: bool,
+    /// Numbers of tags by name, as [`known_tags`] read them.
+    pub tags: BTreeMap<String, u8>,
 }
 
 /// A packet filter. All calls are short (one transaction) and never partly applied.
@@ -261,9 +286,26 @@ pub trait PacketFilter {
         let _ = settings;
     }
 
-    /// A descriptor that becomes readable when somebody else changed our rules: call [`PacketFilter::tick`] at once.
-    fn watch(&self) -> Option<std::os::fd::RawFd> {
+    /// A descriptor that becomes readable when our rules changed: call [`PacketFilter::restore`] then, and ask anew.
+    fn watch(&self) -> Option<OwnedFd> {
         None
+    }
+
+    /// Puts right what somebody else changed; answers a line for the log if there was something.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn restore(&mut self) -> Result<Option<String>, FilterError> {
+        Ok(None)
+    }
+
+    /// Whether it can do what `desired` asks for, before anything is applied.
+    ///
+    /// # Errors
+    /// The first thing it cannot do, with the redirection's name.
+    fn verify(&self, desired: &Ruleset) -> Result<(), FilterError> {
+        collisions::check(desired)?;
+        support::check(desired, self.capabilities(), self.name())
     }
 
     /// Takes over what an earlier process left in the kernel without touching flows, or makes a fresh start.
@@ -271,6 +313,12 @@ pub trait PacketFilter {
     /// # Errors
     /// No right, no kernel support, or another owner.
     fn adopt(&mut self) -> Result<(), FilterError>;
+
+    /// Whether rules that [`PacketFilter::adopt`] found still redirect connections. As long as little is known of the
+    /// hosts, they serve better than what could be written.
+    fn serving(&self) -> bool {
+        false
+    }
 
     /// Makes the kernel equal to `desired` in one transaction with the smallest change.
     ///
@@ -325,13 +373,6 @@ pub trait PacketFilter {
     /// The kernel refused.
     fn tick(&mut self) -> Result<Vec<String>, FilterError> {
         Ok(Vec::new())
-    }
-
-    /// What in this system would make `desired` silently useless (forwarding off, no route …), each with the command
-    /// that cures it.
-    fn warnings(&self, desired: &Ruleset) -> Vec<String> {
-        let _ = desired;
-        Vec::new()
     }
 
     /// The rules of `desired` as text, in the packet filter's own language.

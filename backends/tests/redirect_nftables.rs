@@ -9,7 +9,7 @@
 
 mod network;
 
-use backends::filter::{PacketFilter, ServerState};
+use backends::filter::{Kind, PacketFilter, ServerState, Service, surroundings};
 use backends::nftables::kernel::Nftables;
 use conf::model::{Mode, TableId};
 use network::services::{
@@ -351,14 +351,15 @@ fn trouble_of_the_system_is_named_with_its_cure() {
         return;
     }
     let network = Network::new(1);
-    let filter = backend(&network);
+    network.balancer.enter();
     let mut www = service("www", 1);
-    assert_eq!(filter.warnings(&rules(&[&www])), [""; 0]);
+    let warnings = |www: &Service| surroundings(Kind::Nftables, "relayd", &rules(&[www])).unwrap();
+    assert_eq!(warnings(&www), [""; 0]);
     network.balancer.sysctl("net/ipv4/ip_forward", "0");
     www.listeners[0].interface = Some("nowhere0".to_owned());
     www.servers[1].address = "198.51.100.1".parse::<std::net::IpAddr>().unwrap().into();
     assert_eq!(
-        filter.warnings(&rules(&[&www])),
+        warnings(&www),
         [
             "redirect www: IPv4 packets are not forwarded to its hosts; sysctl -w net.ipv4.ip_forward=1",
             "redirect www: there is no route to host 198.51.100.1; ip route add 198.51.100.1 via GATEWAY",

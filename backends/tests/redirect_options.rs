@@ -453,7 +453,10 @@ fn states_of_a_lost_server_are_killed() {
     );
 
     // The same with TCP.
-    filter.configure(Settings { kill_tcp: true });
+    filter.configure(Settings {
+        kill_tcp: true,
+        ..Settings::default()
+    });
     set_state(&mut www, 0, ServerState::Up);
     set_state(&mut www, 1, ServerState::Down);
     let mut on_s1 = tcp;
@@ -674,7 +677,7 @@ fn errors_name_object_and_cure_and_leave_nothing_behind() {
     let error = other.apply(&rules(&[&www])).unwrap_err().to_string();
     assert_eq!(
         error,
-        "nftables table other, map live4: there is something of this name but of another kind; delete the table with `nft delete table` (its connections end), or choose another table name"
+        "nftables table inet other: was not made by relayd; choose another name with the option table, or delete the table with `nft delete table`"
     );
     let listing = network.balancer.listing("inet", "other");
     assert!(!listing.contains("chain"), "{listing}");

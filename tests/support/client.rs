@@ -2,8 +2,9 @@
 
 use super::servers::header;
 use super::wait::BOUND;
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -124,7 +125,10 @@ impl Http {
 }
 
 fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&to, BOUND)?;
+    set_up(TcpStream::connect_timeout(&to, BOUND)?)
+}
+
+fn set_up(stream: TcpStream) -> std::io::Result<TcpStream> {
     stream.set_read_timeout(Some(BOUND))?;
     stream.set_write_timeout(Some(BOUND))?;
     stream.set_nodelay(true)?;
@@ -153,7 +157,18 @@ pub struct Echo {
 impl Echo {
     /// Connects and reads the server's name.
     pub fn connect(to: SocketAddr) -> std::io::Result<Echo> {
-        let mut stream = connect(to)?;
+        Self::greeted(connect(to)?)
+    }
+
+    /// The same from one of several addresses.
+    pub fn connect_from(from: IpAddr, to: SocketAddr) -> std::io::Result<Echo> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+        socket.connect_timeout(&to.into(), BOUND)?;
+        Self::greeted(set_up(socket.into())?)
+    }
+
+    fn greeted(mut stream: TcpStream) -> std::io::Result<Echo> {
         let mut name = Vec::new();
         loop {
             let mut byte = [0];

@@ -5,6 +5,7 @@ use super::netns::Netns;
 use super::process::{self, Process};
 use super::{BOUND, Scratch, wait};
 use nix::sys::signal::Signal;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -42,10 +43,80 @@ impl Default for Settings<'_> {
     }
 }
 
+/// Name of the nftables table of all daemons of this test.
+pub fn table() -> String {
+    format!("relayd_test_{}", std::process::id())
+}
+
+/// How the program is started, also for a second time.
+#[derive(Clone, Debug)]
+struct Launch {
+    netns: Option<String>,
+    arguments: Vec<OsString>,
+    environment: Vec<(&'static str, OsString)>,
+}
+
+impl Launch {
+    fn new(settings: &Settings<'_>, scratch: &Scratch) -> Launch {
+        let mut arguments: Vec<OsString> = Vec::new();
+        if settings.single {
+            arguments.push("--single-process".into());
+        }
+        arguments.push("-d".into());
+        arguments.extend(std::iter::repeat_n("-v".into(), settings.verbose));
+        arguments.extend(["-f".into(), scratch.path("relayd.conf").into()]);
+        arguments.extend(settings.arguments.iter().map(Into::into));
+        let mut environment: Vec<(&'static str, OsString)> = vec![
+            ("RELAYD_BACKEND", settings.backend.into()),
+            ("RELAYD_SOCKET", scratch.path("relayd.sock").into()),
+            ("RELAYD_STATE_DIRECTORY", scratch.path("state").into()),
+            ("RELAYD_TABLE", table().into()),
+            ("RELAYD_CHROOT", scratch.path("empty").into()),
+            // Every system has this user; a machine without an installed relayd has no `_relayd`.
+            ("RELAYD_USER", "nobody".into()),
+        ];
+        if let Some(port) = settings.metrics {
+            environment.push(("RELAYD_METRICS", format!("127.0.0.1:{port}").into()));
+        }
+        Launch {
+            netns: settings.netns.map(|netns| netns.name().to_owned()),
+            arguments,
+            environment,
+        }
+    }
+
+    /// Starts the program; its log lines go to `log`.
+    fn start(&self, log: &Arc<Mutex<Vec<String>>>) -> Child {
+        let program = env!("CARGO_BIN_EXE_relayd");
+        let mut command = match &self.netns {
+            Some(name) => Netns::command_in(name, program),
+            None => Command::new(program),
+        };
+        let mut child = command
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start relayd");
+        let (lines, stream) = (log.clone(), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n') {
+                let Ok(line) = line else { break };
+                let line = String::from_utf8_lossy(&line).into_owned();
+                lines.lock().unwrap().push(line);
+            }
+        });
+        child
+    }
+}
+
 /// A running relayd.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
+    launch: Launch,
     scratch: Scratch,
     log: Arc<Mutex<Vec<String>>>,
     metrics: Option<u16>,
@@ -67,54 +138,24 @@ impl Daemon {
     /// Starts it without waiting.
     pub fn launch(settings: Settings<'_>, config: &str) -> Daemon {
         let scratch = Scratch::new();
-        let file = scratch.write("relayd.conf", config);
+        scratch.write("relayd.conf", config);
         std::fs::create_dir(scratch.path("empty")).unwrap();
-        let program = env!("CARGO_BIN_EXE_relayd");
-        let mut command = match settings.netns {
-            Some(netns) => netns.command(program),
-            None => Command::new(program),
-        };
-        if settings.single {
-            command.arg("--single-process");
-        }
-        command.arg("-d");
-        command.args(std::iter::repeat_n("-v", settings.verbose));
-        command.arg("-f").arg(&file).args(settings.arguments);
-        command
-            .env("RELAYD_BACKEND", settings.backend)
-            .env("RELAYD_SOCKET", scratch.path("relayd.sock"))
-            .env("RELAYD_STATE_DIRECTORY", scratch.path("state"))
-            .env(
-                "RELAYD_TABLE",
-                format!("relayd_test_{}", std::process::id()),
-            )
-            .env("RELAYD_CHROOT", scratch.path("empty"))
-            // Every system has this user; a machine without an installed relayd has no `_relayd`.
-            .env("RELAYD_USER", "nobody");
-        if let Some(port) = settings.metrics {
-            command.env("RELAYD_METRICS", format!("127.0.0.1:{port}"));
-        }
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("start relayd");
+        let launch = Launch::new(&settings, &scratch);
         let log = Arc::new(Mutex::new(Vec::new()));
-        let (lines, stream) = (log.clone(), child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).split(b'\n') {
-                let Ok(line) = line else { break };
-                let line = String::from_utf8_lossy(&line).into_owned();
-                lines.lock().unwrap().push(line);
-            }
-        });
         Daemon {
-            child,
+            child: launch.start(&log),
+            launch,
             scratch,
             log,
             metrics: settings.metrics,
         }
+    }
+
+    /// Starts the program again after it ended, as a service manager would, and waits until it answers relayctl.
+    pub fn again(&mut self) {
+        self.child.wait().unwrap();
+        self.child = self.launch.start(&self.log);
+        self.wait_ready();
     }
 
     fn wait_ready(&self) {

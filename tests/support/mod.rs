@@ -13,9 +13,11 @@
 pub mod client;
 pub mod daemon;
 pub mod netns;
+pub mod network;
 pub mod ports;
 pub mod process;
 pub mod servers;
+pub mod traffic;
 pub mod wait;
 
 pub use client::{Response, curl, get, relayctl};

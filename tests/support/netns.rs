@@ -45,8 +45,13 @@ impl Netns {
 
     /// A command that will run inside.
     pub fn command(&self, program: &str) -> Command {
+        Self::command_in(&self.name, program)
+    }
+
+    /// The same for a namespace that is known by its name.
+    pub fn command_in(name: &str, program: &str) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]);
+        command.args(["netns", "exec", name, program]);
         command
     }
 

@@ -8,6 +8,7 @@ use conf::Config;
 use conf::model::{HostId, NetRouteId, RedirectId, RelayId, RouterId, TableId};
 use protocols::host::HostStatus;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -333,6 +334,8 @@ pub struct RunState {
     pub demotion: Vec<(String, i32)>,
     /// Debug level.
     pub verbose: u8,
+    /// Numbers that the system gives to tags of redirects, by name.
+    pub tags: BTreeMap<String, u8>,
     /// Random bytes of the daemon, made once at its start: keys that the file does not give are derived from them, so
     /// that all processes, before and after a restart, choose alike ([`protocols::balance::derive_key`]).
     pub seed: [u8; 16],

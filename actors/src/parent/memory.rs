@@ -84,6 +84,8 @@ impl Memory {
             forwarding: self.forwarding.clone(),
             demotion: self.demotion.clone().into_iter().collect(),
             verbose,
+            // Read each time: the administrator may have written names down since.
+            tags: backends::filter::known_tags(),
             seed: self.seed,
         }
     }

@@ -51,6 +51,8 @@ struct Staged {
     generation: u64,
     config: Arc<conf::Config>,
     run: Arc<RunState>,
+    /// Rules of an earlier process serve meanwhile.
+    serving: bool,
 }
 
 /// The actor.
@@ -70,6 +72,8 @@ pub struct Pfe {
     pub(super) services: BTreeMap<RedirectId, Service>,
     /// Decisions that the round under way waits for.
     pub(super) deciding: usize,
+    /// The rules of an earlier process are left alone until the hosts are known.
+    pub(super) held: bool,
     /// Redirections that must decide in the next round.
     pub(super) next_round: BTreeSet<RedirectId>,
     /// Sessions the packet filter had counted, by redirection name.
@@ -106,6 +110,7 @@ impl Pfe {
                 redirects: BTreeMap::new(),
                 services: BTreeMap::new(),
                 deciding: 0,
+                held: false,
                 next_round: BTreeSet::new(),
                 counted: BTreeMap::new(),
                 seconds: 0,
@@ -174,16 +179,21 @@ impl Pfe {
         run: Arc<RunState>,
         ctx: &mut Context<Self>,
     ) {
-        let prepare = self.backend.send(Prepare(Arc::clone(&config)));
+        let prepare = self.backend.send(Prepare {
+            config: Arc::clone(&config),
+            tags: run.tags.clone(),
+        });
         let answer = prepare.into_actor(self).map(move |result, pfe, _| {
-            let error = result.unwrap_or_else(|e| Err(e.to_string())).err();
-            if error.is_none() {
+            let result = result.unwrap_or_else(|e| Err(e.to_string()));
+            if let Ok(serving) = result {
                 pfe.staged = Some(Staged {
                     generation,
                     config,
                     run,
+                    serving,
                 });
             }
+            let error = result.err();
             pfe.tell(PARENT, Message::Staged { generation, error });
         });
         ctx.wait(answer);
@@ -199,6 +209,9 @@ impl Pfe {
         }
         let before = std::mem::take(&mut self.state);
         self.state = State::new(generation, staged.config, &staged.run, &before);
+        if first && staged.serving {
+            self.hold(ctx);
+        }
         self.configure(ctx);
         let all: Vec<RedirectId> = self.redirects.keys().copied().collect();
         if all.is_empty() {
@@ -244,6 +257,9 @@ impl Pfe {
             self.control.do_send(Events(events));
         }
         self.changed(&tables);
+        if !self.state.unheard() {
+            self.let_go();
+        }
     }
 
     fn server_state(&self, status: &HostStatus) -> Option<backends::filter::ServerState> {

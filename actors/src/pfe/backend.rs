@@ -2,7 +2,7 @@
 //! Owns the backend, the last desired state, and the log line of each change.
 //! Must never decide anything: it makes the kernel equal to what it is told, in one transaction.
 //!
-//! In: [`Prepare`], [`Apply`], [`Tick`], [`Count`], [`Statistics`], [`Lookup`], [`Purge`], [`Release`].
+//! In: [`Prepare`], [`Apply`], [`Tick`], changes of our rules by others, [`Count`], [`Statistics`], [`Lookup`], [`Purge`], [`Release`].
 //! Out: [`Applied`] to pfe after each change.
 //! On loss: cannot be lost alone; a panic ends the process, and the next one adopts what the kernel has.
 
@@ -10,22 +10,34 @@ use super::actor::Pfe;
 use super::samples::{Counters, count};
 use crate::link::{Message as LinkMessage, Role, Sender, To};
 use crate::options::{Backend as Choice, Options};
-use actix::{Actor, Addr, Context, Handler, Message};
+use actix::{
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseActFuture,
+    SpawnHandle, WrapFuture,
+};
 use backends::filter::{
     self, FilterError, Kind, PacketFilter, Publisher, Ruleset, ServiceStatistics, TableChange,
 };
 use conf::Config;
 use conf::model::{HostId, RedirectId};
 use protocols::log::table as words;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixDatagram;
 
-/// Open the packet filter if it is needed, and say whether it can do what a configuration asks for.
+/// Open the packet filter if it is needed, and say whether it can do what a configuration asks for. Answers whether rules
+/// of an earlier process serve meanwhile.
 #[derive(Clone, Debug, Message)]
-#[rtype(result = "Result<(), String>")]
-pub struct Prepare(pub Arc<Config>);
+#[rtype(result = "Result<bool, String>")]
+pub struct Prepare {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Numbers of tags by name.
+    pub tags: BTreeMap<String, u8>,
+}
 
 /// Make the packet filter equal to this.
 #[derive(Clone, Debug, Message)]
@@ -79,6 +91,10 @@ pub struct Release;
 
 /// IP protocol number of TCP: only TCP relays ask for a [`Lookup`].
 const TCP: u8 = 6;
+/// How often the rules are asked for while the process before this one still has them.
+const SUCCESSION_TRIES: u32 = 60;
+/// Time between two attempts.
+const SUCCESSION_STEP: Duration = Duration::from_millis(50);
 
 /// The actor.
 pub struct Backend {
@@ -86,12 +102,14 @@ pub struct Backend {
     link: Sender,
     pfe: Addr<Pfe>,
     filter: Option<Box<dyn PacketFilter>>,
+    settings: filter::Settings,
     last: Option<Apply>,
     /// The last desired state is not in the kernel yet.
     failed: bool,
     /// Error told last: a lasting one is told once.
     told: Option<String>,
-    warned: BTreeSet<String>,
+    /// Waits for changes of our rules by others.
+    watch: Option<SpawnHandle>,
     counters: Rc<Counters>,
 }
 
@@ -108,10 +126,11 @@ impl Backend {
             link,
             pfe,
             filter: None,
+            settings: filter::Settings::default(),
             last: None,
             failed: false,
             told: None,
-            warned: BTreeSet::new(),
+            watch: None,
             counters,
         }
     }
@@ -139,38 +158,92 @@ impl Backend {
         })
     }
 
-    fn open(&mut self) -> Result<(), FilterError> {
+    fn open(&mut self, ctx: &mut Context<Self>) -> Result<(), FilterError> {
         if self.filter.is_none() {
             let kind = self.kind();
             let mut filter = filter::open(kind, &self.options.table, self.publisher())?;
-            filter.configure(filter::Settings {
-                kill_tcp: self.options.kill_tcp,
-            });
+            filter.configure(self.settings.clone());
             filter.adopt()?;
             tracing::debug!("{}", words::FILTER_INIT_DONE);
             self.filter = Some(filter);
+            self.watch(ctx);
         }
         Ok(())
     }
 
-    fn prepare(&mut self, config: &Config) -> Result<(), FilterError> {
+    /// Waits until the packet filter reports a change. The descriptor is asked for anew each time: it is another one
+    /// after the rules were restored.
+    fn watch(&mut self, ctx: &mut Context<Self>) {
+        if let Some(old) = self.watch.take() {
+            ctx.cancel_future(old);
+        }
+        let Some(descriptor) = self.filter.as_ref().and_then(|f| f.watch()) else {
+            return;
+        };
+        // Any type of socket does: nothing but its readiness is used.
+        let socket = StdDatagram::from(descriptor);
+        let socket = socket
+            .set_nonblocking(true)
+            .and_then(|()| UnixDatagram::from_std(socket));
+        match socket {
+            Ok(socket) => {
+                let readable = async move { socket.readable().await.is_ok() };
+                let readable = readable.into_actor(self);
+                let then = readable.map(|told, backend, ctx| backend.disturbed(told, ctx));
+                self.watch = Some(ctx.spawn(then));
+            }
+            // Every second we look anyway.
+            Err(error) => tracing::debug!("packet filter: {error}"),
+        }
+    }
+
+    fn disturbed(&mut self, told: bool, ctx: &mut Context<Self>) {
+        self.watch = None;
+        let Some(filter) = self.filter.as_mut().filter(|_| told) else {
+            return;
+        };
+        match filter.restore() {
+            Ok(line) => line.iter().for_each(|line| tracing::warn!("{line}")),
+            Err(error) => self.tell(&error),
+        }
+        self.watch(ctx);
+    }
+
+    fn prepare(&mut self, config: &Config, ctx: &mut Context<Self>) -> Result<bool, FilterError> {
         // Without redirections nobody needs a packet filter, nor the right to use one.
         if config.redirects.is_empty() && self.filter.is_none() {
             if self.last.is_none() {
                 // The original says so even then.
                 tracing::debug!("{}", words::FILTER_INIT_DONE);
             }
-            return Ok(());
+            return Ok(false);
         }
-        self.open()?;
+        self.open(ctx)?;
         let Some(filter) = &self.filter else {
-            return Ok(());
+            return Ok(false);
         };
-        let (can, name) = (filter.capabilities(), filter.name());
-        config
-            .redirects
-            .iter()
-            .try_for_each(|r| filter::support::check_redirect(config, r, can, name))
+        filter.verify(&Ruleset::all_up(config))?;
+        Ok(filter.serving())
+    }
+
+    /// The process before this one was perhaps killed and still ends; until then the rules are its own.
+    fn prepare_within(
+        &mut self,
+        config: Arc<Config>,
+        tries: u32,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<bool, String>> {
+        match self.prepare(&config, ctx) {
+            Err(FilterError::Owned(_)) if tries > 0 => {
+                let wait = tokio::time::sleep(SUCCESSION_STEP).into_actor(self);
+                Box::pin(
+                    wait.then(move |(), backend, ctx| {
+                        backend.prepare_within(config, tries - 1, ctx)
+                    }),
+                )
+            }
+            result => Box::pin(actix::fut::ready(result.map_err(|e| e.to_string()))),
+        }
     }
 
     fn apply(&mut self) {
@@ -183,11 +256,6 @@ impl Backend {
             Ok(changes) => {
                 self.told = None;
                 let log = last.log;
-                for warning in filter.warnings(&last.desired) {
-                    if self.warned.insert(warning.clone()) {
-                        tracing::warn!("{warning}");
-                    }
-                }
                 self.applied(changes, log);
             }
             Err(error) => {
@@ -230,7 +298,7 @@ impl Backend {
         }
     }
 
-    fn purge(&mut self) -> bool {
+    fn purge(&mut self, ctx: &mut Context<Self>) -> bool {
         let Some(filter) = &mut self.filter else {
             return true;
         };
@@ -239,6 +307,7 @@ impl Backend {
             return false;
         }
         self.apply();
+        self.watch(ctx);
         !self.failed
     }
 }
@@ -248,10 +317,18 @@ impl Actor for Backend {
 }
 
 impl Handler<Prepare> for Backend {
-    type Result = Result<(), String>;
+    type Result = ResponseActFuture<Self, Result<bool, String>>;
 
-    fn handle(&mut self, Prepare(config): Prepare, _: &mut Context<Self>) -> Self::Result {
-        self.prepare(&config).map_err(|e| e.to_string())
+    fn handle(&mut self, message: Prepare, ctx: &mut Context<Self>) -> Self::Result {
+        self.settings = filter::Settings {
+            kill_tcp: self.options.kill_tcp,
+            shared: !self.options.protect_table,
+            tags: message.tags,
+        };
+        if let Some(filter) = &mut self.filter {
+            filter.configure(self.settings.clone());
+        }
+        self.prepare_within(message.config, SUCCESSION_TRIES, ctx)
     }
 }
 
@@ -314,8 +391,8 @@ impl Handler<Lookup> for Backend {
 impl Handler<Purge> for Backend {
     type Result = bool;
 
-    fn handle(&mut self, _: Purge, _: &mut Context<Self>) -> bool {
-        self.purge()
+    fn handle(&mut self, _: Purge, ctx: &mut Context<Self>) -> bool {
+        self.purge(ctx)
     }
 }
 

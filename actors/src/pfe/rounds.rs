@@ -12,6 +12,10 @@ use protocols::balance::derive_key;
 use protocols::control::Reply;
 use protocols::control::extension::Event;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Time for the results of the first checks to arrive, beyond the longest time-out.
+const HOLD_SLACK: Duration = Duration::from_secs(1);
 
 impl Pfe {
     /// One actor for each redirection of the configuration; one that was there keeps its actor.
@@ -92,7 +96,29 @@ impl Pfe {
         }
     }
 
+    /// The rules that an earlier process left serve better than rules without hosts: they stay until every host was
+    /// checked once, or had the time for it.
+    pub(super) fn hold(&mut self, ctx: &mut Context<Self>) {
+        self.held = self.state.unheard();
+        if self.held {
+            let tables = self.state.config.tables.iter();
+            let longest = tables.map(|t| t.timeout).max().unwrap_or_default();
+            ctx.run_later(longest + HOLD_SLACK, |pfe, _| pfe.let_go());
+        }
+    }
+
+    /// Ends [`Pfe::hold`].
+    pub(super) fn let_go(&mut self) {
+        // Otherwise the round under way applies.
+        if std::mem::take(&mut self.held) && self.deciding == 0 {
+            self.apply();
+        }
+    }
+
     pub(super) fn apply(&self) {
+        if self.held {
+            return;
+        }
         self.backend.do_send(Apply {
             desired: Ruleset {
                 services: self.services.values().cloned().collect(),

@@ -213,6 +213,18 @@ impl State {
         self.relays_off.contains(&id)
     }
 
+    /// Whether a host of a redirection is to be checked and nothing was heard of it yet.
+    pub fn unheard(&self) -> bool {
+        let tables = self.config.redirects.iter();
+        tables
+            .flat_map(|r| [Some(r.table), r.backup])
+            .flatten()
+            .filter_map(|id| self.table(id))
+            .filter(|table| table.check != Check::None && !self.table_off(table.id))
+            .flat_map(|table| &table.hosts)
+            .any(|host| !self.host_off(host) && self.status(host.id).state == HostState::Unknown)
+    }
+
     /// What a host may get.
     pub fn server_state(&self, table: &Table, host: &Host) -> ServerState {
         if self.table_off(table.id) || self.host_off(host) {

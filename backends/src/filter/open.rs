@@ -5,6 +5,7 @@
 use super::{FilterError, PacketFilter, Ruleset, Service};
 use crate::recording::Recording;
 use crate::userland::Userland;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -137,13 +138,35 @@ pub fn preview(kind: Kind, table: &str, desired: &Ruleset) -> String {
 /// # Errors
 /// The first thing it cannot do, with the redirection's name.
 pub fn verify(kind: Kind, desired: &Ruleset) -> Result<(), FilterError> {
-    super::collisions::check(desired)?;
     match kind {
-        Kind::Userland => {
-            let userland = Userland::new(Box::new(|_| ()));
-            super::support::check(desired, userland.capabilities(), userland.name())
-        }
+        Kind::Userland => Userland::new(Box::new(|_| ())).verify(desired),
         Kind::Nftables => crate::nftables::verify(desired),
-        Kind::Pf | Kind::Recording => Ok(()),
+        Kind::Recording => Recording::new().verify(desired),
+        Kind::Pf => super::collisions::check(desired),
     }
+}
+
+/// What in this system would make `desired` silently useless (forwarding off, no route …), one line for each trouble with
+/// the command that cures it. Asks the kernel and changes nothing.
+///
+/// # Errors
+/// What makes it impossible: no right, no kernel support, an interface that must be there, somebody else's table.
+pub fn surroundings(
+    kind: Kind,
+    table: &str,
+    desired: &Ruleset,
+) -> Result<Vec<String>, FilterError> {
+    match kind {
+        #[cfg(all(target_os = "linux", feature = "nftables"))]
+        Kind::Nftables => crate::nftables::kernel::surroundings(table, desired),
+        _ => {
+            let _ = (table, desired);
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// Names of tags that have a number in this system, for [`super::Settings::tags`].
+pub fn known_tags() -> BTreeMap<String, u8> {
+    crate::nftables::labels::Labels::read().into_names()
 }

@@ -3,7 +3,6 @@
 //! Must never be skipped: an option that is silently ignored is a defect.
 
 use super::{Capabilities, FilterError, Forward, Mode, Ruleset, Service};
-use conf::model::Redirect;
 
 /// Checks a whole desired state.
 ///
@@ -18,20 +17,6 @@ pub fn check(
         .services
         .iter()
         .try_for_each(|service| check_service(service, can, backend))
-}
-
-/// Checks one redirection of a configuration, for `-n` and before a reload is accepted.
-///
-/// # Errors
-/// As [`check`].
-pub fn check_redirect(
-    config: &conf::Config,
-    redirect: &Redirect,
-    can: Capabilities,
-    backend: &'static str,
-) -> Result<(), FilterError> {
-    let key = redirect.key.unwrap_or(conf::model::HashKey([0; 16]));
-    check_service(&Service::new(config, redirect, key), can, backend)
 }
 
 fn check_service(

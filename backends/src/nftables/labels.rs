@@ -35,6 +35,20 @@ impl Labels {
         }
     }
 
+    /// Takes over names that somebody wrote down; whether that changed anything. A name that got a free bit keeps it,
+    /// unless it is another name's now.
+    pub fn learn(&mut self, tags: &BTreeMap<String, u8>) -> bool {
+        let before = self.bits.clone();
+        self.bits.retain(|_, bit| !tags.values().any(|b| b == bit));
+        self.bits.extend(tags.clone());
+        self.bits != before
+    }
+
+    /// All names with their bits.
+    pub fn into_names(self) -> BTreeMap<String, u8> {
+        self.bits
+    }
+
     /// The bit of a tag; a name nobody wrote down gets the highest free one.
     ///
     /// # Errors
@@ -64,6 +78,19 @@ mod tests {
         clippy::panic
     )]
     use super::*;
+
+    #[test]
+    fn a_name_that_is_written_down_later_takes_its_bit() {
+        let mut labels = Labels::default();
+        assert_eq!(labels.bit("www", "web").unwrap(), 127);
+        assert_eq!(labels.bit("www", "mail").unwrap(), 126);
+        let tags = BTreeMap::from([("dns".to_owned(), 127)]);
+        assert!(labels.learn(&tags));
+        assert!(!labels.learn(&tags));
+        assert_eq!(labels.bit("www", "dns").unwrap(), 127);
+        assert_eq!(labels.bit("www", "mail").unwrap(), 126);
+        assert_eq!(labels.bit("www", "web").unwrap(), 125);
+    }
 
     #[test]
     fn names_of_the_file_come_first() {

@@ -72,13 +72,15 @@ fn attributes(mut block: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
-fn find(block: &[u8], kind: u16) -> Option<&[u8]> {
+/// The value of the first attribute of a type.
+pub(super) fn find(block: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(block)
         .find(|(k, _)| *k == kind)
         .map(|(_, value)| value)
 }
 
-fn u32_be(value: &[u8]) -> Option<u32> {
+/// A number in network order.
+pub(super) fn u32_be(value: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(value.get(..4)?.try_into().ok()?))
 }
 

@@ -2,10 +2,12 @@
 //! Owns the requests for it.
 //! Must never change anything.
 
+use super::conntrack::{find, u32_be};
 use super::encode;
 use super::raw::{self, Dumped, ElementMessage, ElementsMessage, Message, text};
 use super::socket::Netlink;
 use super::transaction::protocol;
+use crate::nftables::layout;
 use crate::nftables::model::{Family, Key, Set, Value};
 use nftnl::nftnl_sys::libc;
 use std::collections::BTreeMap;
@@ -14,6 +16,15 @@ use std::io;
 
 /// Packets and bytes by mark.
 pub type Counters = BTreeMap<u32, (u64, u64)>;
+
+/// Header and `struct nfgenmsg`.
+const ATTRIBUTES: usize = 20;
+/// `NFTA_TABLE_NAME`
+const TABLE_NAME: u16 = 1;
+/// `NFTA_TABLE_USE`: how many chains, sets and objects are in it.
+const TABLE_USE: u16 = 3;
+/// `NFTA_TABLE_USERDATA`
+const TABLE_USER_DATA: u16 = 6;
 
 const DUMP: u16 = (libc::NLM_F_DUMP) as u16;
 
@@ -79,6 +90,33 @@ pub fn table(netlink: &mut Netlink, family: Family, name: &str) -> io::Result<Op
         },
     )?;
     Ok(found)
+}
+
+/// Whether a table is ours to fill: absent, empty, or made by an earlier relayd.
+///
+/// # Errors
+/// As [`table`].
+pub fn ours(netlink: &mut Netlink, family: Family, name: &str) -> io::Result<bool> {
+    let mut strange = false;
+    let kind = libc::NFT_MSG_GETTABLE;
+    all(netlink, protocol(family), None, kind, |message| {
+        let block = message.get(ATTRIBUTES..).unwrap_or_default();
+        let found = find(block, TABLE_NAME).and_then(|n| n.strip_suffix(&[0]));
+        if found == Some(name.as_bytes()) {
+            let comment = find(block, TABLE_USER_DATA).and_then(encode::comment_of);
+            let objects = find(block, TABLE_USE).and_then(u32_be);
+            strange = comment.as_deref() != Some(layout::COMMENT) && objects != Some(0);
+        }
+    })?;
+    if !strange {
+        return Ok(true);
+    }
+    // A table that was there before us, and empty, never got our comment.
+    match elements(netlink, family, name, "ids") {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Names of the chains of a table.

@@ -30,7 +30,7 @@ use socket::Netlink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 use transaction::Transaction;
 
 /// `NFT_TABLE_F_OWNER`: nobody else may change the table, and `flush ruleset` passes it by.
@@ -59,6 +59,32 @@ pub fn probe() -> Result<(), FilterError> {
     dump::table(&mut netlink, Family::Inet, "")
         .map(|_| ())
         .map_err(|e| errors::access(&e))
+}
+
+/// See [`crate::filter::surroundings`].
+///
+/// # Errors
+/// What makes `desired` impossible.
+pub fn surroundings(table: &str, desired: &Ruleset) -> Result<Vec<String>, FilterError> {
+    let mut netlink = Netlink::open().map_err(|e| errors::access(&e))?;
+    foreign(&mut netlink, table)?;
+    surroundings::check(desired)?;
+    Ok(surroundings::warnings(desired))
+}
+
+/// Refuses a table of our name that somebody else filled: adopting it would empty it.
+fn foreign(netlink: &mut Netlink, table: &str) -> Result<(), FilterError> {
+    for family in [Family::Inet, Family::Netdev] {
+        let ours = dump::ours(netlink, family, table).map_err(|e| errors::access(&e))?;
+        if !ours {
+            return Err(FilterError::Unavailable {
+                object: format!("nftables table {} {table}", family.keyword()),
+                reason: "was not made by relayd".to_owned(),
+                cure: "choose another name with the option table, or delete the table with `nft delete table`",
+            });
+        }
+    }
+    Ok(())
 }
 
 /// What the kernel holds of one redirect.
@@ -95,7 +121,11 @@ pub struct Nftables {
     settings: Settings,
     /// Sees foreign changes where the table cannot be owned.
     monitor: Option<Monitor>,
+    /// There was a foreign change that is not put right yet.
+    disturbed: bool,
     labels: Labels,
+    /// The adopted table redirects connections.
+    serving: bool,
     /// The netdev table was made.
     netdev: bool,
     /// Lines for the log, delivered by the next tick.
@@ -123,6 +153,8 @@ impl Nftables {
             counted: Counters::new(),
             settings: Settings::default(),
             monitor: None,
+            disturbed: false,
+            serving: false,
             labels: Labels::read(),
             netdev: false,
             notices: Vec::new(),
@@ -155,21 +187,33 @@ impl Nftables {
             let (bytes, names) = transaction.finish();
             this.netlink.transact(&bytes).map_err(|r| (r, names))
         };
-        match declare(self, OWNER | PERSIST) {
-            Ok(()) => self.flags = Some(OWNER | PERSIST),
-            Err((refusal, _))
-                if matches!(
+        let owned = match self.settings.shared {
+            true => None,
+            false => Some(declare(self, OWNER | PERSIST)),
+        };
+        match owned {
+            Some(Ok(())) => {
+                self.flags = Some(OWNER | PERSIST);
+                self.monitor = None;
+                return Ok(());
+            }
+            Some(Err((refusal, names)))
+                if !matches!(
                     refusal.error.raw_os_error(),
                     Some(libc::EOPNOTSUPP | libc::EINVAL)
                 ) =>
             {
-                declare(self, 0).map_err(|(r, n)| errors::transaction(&self.table, &n, r))?;
-                self.flags = Some(0);
-                self.monitor = Monitor::open(&self.table, &self.netlink).ok();
-            }
-            Err((refusal, names)) => {
                 return Err(errors::transaction(&self.table, &names, refusal));
             }
+            _ => {}
+        }
+        // A table that outlived its owner keeps that flag for ever.
+        let answer = dump::table(&mut self.netlink, Family::Inet, &self.table);
+        let flags = self.asked(answer)?.unwrap_or(0) & PERSIST;
+        declare(self, flags).map_err(|(r, n)| errors::transaction(&self.table, &n, r))?;
+        self.flags = Some(flags);
+        if self.monitor.is_none() {
+            self.monitor = Monitor::open(&self.table, &self.netlink).ok();
         }
         Ok(())
     }
@@ -185,7 +229,20 @@ impl Nftables {
             answer => self.asked(answer.map(|_| ()))?,
         }
         self.counted = self.live_counters()?;
+        self.serving = self.has_services()?;
         Ok(())
+    }
+
+    fn has_services(&mut self) -> Result<bool, FilterError> {
+        for set in self.sets.iter().filter(|s| s.name.starts_with("svc")) {
+            match dump::elements(&mut self.netlink, set.family, &self.table, set.name) {
+                Ok(elements) if elements.is_empty() => {}
+                Ok(_) => return Ok(true),
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(error) => return self.asked(Err(error)),
+            }
+        }
+        Ok(false)
     }
 
     fn live_counters(&mut self) -> Result<Counters, FilterError> {
@@ -611,14 +668,19 @@ impl PacketFilter for Nftables {
     }
 
     fn adopt(&mut self) -> Result<(), FilterError> {
+        foreign(&mut self.netlink, &self.table)?;
         self.own()?;
         self.recall()?;
         self.resync = true;
         Ok(())
     }
 
+    fn serving(&self) -> bool {
+        self.serving
+    }
+
     fn apply(&mut self, desired: &Ruleset) -> Result<Vec<TableChange>, FilterError> {
-        super::verify(desired)?;
+        self.verify(desired)?;
         surroundings::check(desired)?;
         if self.flags.is_none() {
             self.adopt()?;
@@ -673,15 +735,26 @@ impl PacketFilter for Nftables {
     }
 
     fn configure(&mut self, settings: Settings) {
+        // Rules with another label are written anew by the next transaction.
+        self.resync |= self.labels.learn(&settings.tags);
         self.settings = settings;
     }
 
-    fn watch(&self) -> Option<RawFd> {
-        self.monitor.as_ref().map(Monitor::descriptor)
+    fn verify(&self, desired: &Ruleset) -> Result<(), FilterError> {
+        super::verify(desired)
+    }
+
+    fn watch(&self) -> Option<OwnedFd> {
+        self.monitor.as_ref()?.descriptor().ok()
+    }
+
+    fn restore(&mut self) -> Result<Option<String>, FilterError> {
+        self.put_right()
     }
 
     fn tick(&mut self) -> Result<Vec<String>, FilterError> {
-        self.restore()?;
+        let restored = self.put_right()?;
+        self.notices.extend(restored);
         self.balance_states()?;
         self.balance_limits()?;
         Ok(std::mem::take(&mut self.notices))
@@ -742,10 +815,6 @@ impl PacketFilter for Nftables {
         self.installed.clear();
         self.current = Ruleset::default();
         Ok(())
-    }
-
-    fn warnings(&self, desired: &Ruleset) -> Vec<String> {
-        surroundings::warnings(desired)
     }
 
     fn preview(&self, desired: &Ruleset) -> String {

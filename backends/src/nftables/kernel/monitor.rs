@@ -7,7 +7,7 @@ use nftnl::nftnl_sys::libc;
 use nix::fcntl::{FcntlArg, FdFlag};
 use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Bit of the group `NFNLGRP_NFTABLES` (7).
 const GROUP: u32 = 1 << 6;
@@ -43,9 +43,12 @@ impl Monitor {
         })
     }
 
-    /// The descriptor that becomes readable.
-    pub fn descriptor(&self) -> RawFd {
-        self.socket.as_raw_fd()
+    /// A duplicate of the descriptor, which becomes readable with every change, our own ones too.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        super::raw::borrow(&self.socket).try_clone_to_owned()
     }
 
     /// Reads all that waits; true if somebody else removed something of our table.
@@ -53,7 +56,7 @@ impl Monitor {
         let mut buffer = vec![0u8; RECEIVE];
         let mut foreign = false;
         for _ in 0..PIECES_MAX {
-            match recv(self.descriptor(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
+            match recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(length) => {
                     let piece = buffer.get(..length).unwrap_or_default();
                     // A removed table is seldom the first message of its piece.

@@ -102,19 +102,21 @@ impl Nftables {
     }
 
     /// Somebody else changed our table: everything anew.
-    pub(super) fn restore(&mut self) -> Result<(), FilterError> {
-        if !self.monitor.as_ref().is_some_and(|m| m.foreign_change()) {
-            return Ok(());
+    pub(super) fn put_right(&mut self) -> Result<Option<String>, FilterError> {
+        // What an earlier attempt could not put right is still to be done.
+        self.disturbed |= self.monitor.as_ref().is_some_and(|m| m.foreign_change());
+        if !self.disturbed {
+            return Ok(None);
         }
         self.resync = true;
         let current = self.current.clone();
         self.own()?;
         self.install(&current)?;
-        self.notices.push(format!(
+        self.disturbed = false;
+        Ok(Some(format!(
             "nftables table {} was changed by somebody else and is restored",
             self.table
-        ));
-        Ok(())
+        )))
     }
 
     fn packets(&mut self, counter: &str) -> Result<u64, FilterError> {

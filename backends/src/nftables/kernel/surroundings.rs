@@ -3,6 +3,7 @@
 //! Must never change a setting: it is the administrator's system.
 
 use crate::filter::{FilterError, Ruleset, Service};
+use crate::nftables::dsr;
 use conf::model::Forward;
 use nix::net::if_::if_nametoindex;
 use std::collections::BTreeSet;
@@ -20,15 +21,19 @@ fn sysctl(path: &str) -> Option<String> {
 /// What cannot work at all.
 ///
 /// # Errors
-/// `route to` names an interface that does not exist.
+/// A redirect with `route to` names an interface that does not exist.
 pub fn check(desired: &Ruleset) -> Result<(), FilterError> {
     for service in &desired.services {
-        if let Forward::Route { interface } = &service.forward
-            && if_nametoindex(interface.as_str()).is_err()
-        {
+        let Forward::Route { interface } = &service.forward else {
+            continue;
+        };
+        let mut devices = dsr::devices(std::iter::once(service));
+        devices.insert(interface.clone());
+        let absent = |device: &&String| if_nametoindex(device.as_str()).is_err();
+        if let Some(device) = devices.iter().find(absent) {
             return Err(FilterError::Unavailable {
                 object: format!("redirect {}", service.name),
-                reason: format!("there is no interface {interface}"),
+                reason: format!("there is no interface {device}"),
                 cure: "make the interface, or correct its name in relayd.conf",
             });
         }

@@ -3,7 +3,7 @@
 //! Must never need a privilege, nor touch anything that runs.
 
 use crate::cli::Flags;
-use crate::load::{self, Message};
+use crate::load::{self, Certificates, Message};
 use crate::start;
 use actors::options::{Backend, Options};
 use backends::filter::{self, FilterError, Kind, Ruleset};
@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// Checks the configuration and prints what was asked for; answers the exit status.
 pub fn run(flags: &Flags, file: &Path, options: &Options) -> ExitCode {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let read = load::load(file, &flags.macros, flags.verbose > 0 || flags.json, color);
+    let read = load::load(file, &flags.macros, Certificates::Wanted, color);
     if flags.json {
         println!("{}", as_json(read.config.as_ref(), &read.messages));
         return ExitCode::from(u8::from(read.config.is_none()));

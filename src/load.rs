@@ -28,14 +28,25 @@ pub struct Message {
     pub rendered: String,
 }
 
-/// Reads a configuration file. Macros that are never used are mentioned only with `verbose`, as in the original.
-pub fn load(path: &Path, macros: &[(String, String)], verbose: bool, color: bool) -> Read {
-    let loaded = conf::load(path, macros, &Files, &System);
+/// What it means that a certificate or key cannot be opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Certificates {
+    /// Nothing yet: `-n` may run where keys cannot be read.
+    Wanted,
+    /// An error: the relay could not serve.
+    Needed,
+}
+
+/// Reads a configuration file.
+pub fn load(
+    path: &Path,
+    macros: &[(String, String)],
+    certificates: Certificates,
+    color: bool,
+) -> Read {
+    let mut loaded = conf::load(path, macros, &Files, &System);
+    loaded.check_certificates(&Files, certificates == Certificates::Needed);
     let mut messages = messages(&loaded, color);
-    if verbose {
-        let unused = loaded.macro_warnings();
-        messages.extend(unused.iter().map(|d| message(&loaded, d, color)));
-    }
     if loaded.diagnostics.dropped > 0 {
         let text = format!("{} more messages", loaded.diagnostics.dropped);
         messages.push(unplaced(loaded.diagnostics.failed(), text));

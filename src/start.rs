@@ -3,7 +3,7 @@
 //! Must never start a process before all of that is done.
 
 use crate::cli::Flags;
-use crate::load;
+use crate::load::{self, Certificates};
 use actors::logging;
 use actors::options::{Backend, Options};
 use actors::panics;
@@ -28,7 +28,7 @@ pub fn refuse(errors: &[String]) -> ExitCode {
 
 /// Starts the daemon; with `-d` returns when it has ended.
 pub fn run(flags: &Flags, file: PathBuf, mut options: Options) -> ExitCode {
-    let read = load::load(&file, &flags.macros, flags.verbose > 0, false);
+    let read = load::load(&file, &flags.macros, Certificates::Needed, false);
     for message in &read.messages {
         eprintln!("{}", message.rendered);
     }
@@ -118,7 +118,7 @@ fn loader(flags: &Flags, options: Arc<Options>, told: Vec<String>) -> parent::Lo
     let (macros, foreground) = (flags.macros.clone(), flags.foreground);
     let told = Mutex::new(told);
     Arc::new(move |path: &Path| {
-        let read = load::load(path, &macros, false, false);
+        let read = load::load(path, &macros, Certificates::Needed, false);
         let mut errors = Vec::new();
         for message in read.messages {
             if message.error {

@@ -140,12 +140,17 @@ pub const EXTENSIONS: &[&str] = &[
     "ocsp",
     "pattern",
     "pool",
+    "trap",
     "udp",
     "weight",
 ];
 
 /// The reserved word equal to `word`.
 pub fn find(word: &str) -> Option<&'static str> {
+    // Most words are addresses and names: a look at one letter spares the search.
+    if !word.starts_with(|c: char| c.is_ascii_lowercase()) {
+        return None;
+    }
     KEYWORDS
         .binary_search(&word)
         .ok()

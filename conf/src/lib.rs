@@ -3,6 +3,7 @@
 //! Pipeline: [`source`] files → [`lexer`] tokens with spans → grammar → [`model`] → validation.
 //! Pure: the only effects (reading files, resolving names) come in through [`Source`] and [`Resolver`].
 
+mod certificates;
 pub mod diagnostic;
 mod diff;
 mod dump;
@@ -32,20 +33,23 @@ pub struct Loaded {
     pub diagnostics: Diagnostics,
     /// The files that were read, for rendering the messages.
     pub sources: Sources,
-    /// Macros that were defined and never used (shown with `-v`).
-    pub unused_macros: Vec<(String, Span)>,
+    /// Where each relay's block ends: messages about its certificates point there.
+    relay_ends: Vec<Span>,
 }
 
 impl Loaded {
-    /// `warning: macro '…' not used` for each of [`Loaded::unused_macros`], with its place.
-    pub fn macro_warnings(&self) -> Vec<Diagnostic> {
-        self.unused_macros
-            .iter()
-            .map(|(name, span)| {
-                Diagnostic::warning(*span, format!("warning: macro '{name}' not used"))
-                    .cure("remove it, or use it as $NAME outside quotes")
-            })
-            .collect()
+    /// Judges the certificates, keys and authorities of all relays with TLS; `files` reads them. With `strict` a file
+    /// that cannot be opened is an error, otherwise a warning; one that holds something else always is an error.
+    pub fn check_certificates(&mut self, files: &dyn Source, strict: bool) {
+        let Some(config) = &self.config else {
+            return;
+        };
+        for fault in certificates::faults(config, &self.relay_ends, files, strict) {
+            self.diagnostics.push(fault);
+        }
+        if self.diagnostics.failed() {
+            self.config = None;
+        }
     }
 }
 
@@ -65,18 +69,22 @@ pub fn load(
                 config: None,
                 diagnostics,
                 sources: Sources::default(),
-                unused_macros: Vec::new(),
+                relay_ends: Vec::new(),
             };
         }
     };
     let mut parser = grammar::Parser::new(lexer, resolver);
     parser.file();
-    let grammar::Parser { lexer, config, .. } = parser;
-    let unused_macros = lexer.unused_macros();
+    let grammar::Parser {
+        lexer,
+        config,
+        relay_ends,
+        ..
+    } = parser;
     Loaded {
         config: (!lexer.diagnostics.failed()).then_some(config),
         diagnostics: lexer.diagnostics,
         sources: lexer.sources,
-        unused_macros,
+        relay_ends,
     }
 }

@@ -229,3 +229,9 @@ pub const VERDICT_TIMEOUT: Duration = Duration::from_secs(300);
 pub const BACKLOG_LEAST: u32 = 1024;
 /// Largest `socket buffer` that Linux reaches by its own tuning; setting one switches the tuning off.
 pub const SOCKET_BUFFER_TUNED: u32 = 4 * 1024 * 1024;
+/// What the group of `legacy demote` is demoted by while the daemon does not run.
+pub const DEMOTION_STOPPED: i32 = 128;
+/// Where certificates are looked for that the configuration names without a path.
+pub const TLS_DIRECTORY: &str = "/etc/ssl";
+/// Directory of private keys below [`TLS_DIRECTORY`].
+pub const TLS_PRIVATE: &str = "private";

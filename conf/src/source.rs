@@ -119,6 +119,15 @@ impl SourceFile {
     }
 }
 
+/// The system's reason without its number.
+pub(crate) fn reason_of(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((reason, _)) => reason.to_owned(),
+        None => text,
+    }
+}
+
 /// Text of a file's bytes, refusing what cannot be a configuration.
 pub(crate) fn text_of(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.len() as u64 > limits::FILE_MAX {

@@ -185,6 +185,8 @@ fn relayd_4_3_to_5_6() {
     assert_eq!(config.globals.prefork, 5);
     let agentx = config.globals.agentx.as_ref().unwrap();
     assert_eq!(agentx.path, Path::new("/var/agentx/sock"));
+    assert_eq!(config.globals.demote.as_deref(), Some("carp"));
+    assert!(config.globals.trap);
     let log = config.globals.log;
     assert!(log.state_changes && log.connection && !log.host_checks);
     let tag = config.redirects[0].tag.as_ref().unwrap();

@@ -36,10 +36,10 @@ fn x(n: usize) -> String {
     "x".repeat(n)
 }
 
-#[test]
-fn each_mistake_gets_the_words_of_the_original() {
+/// Files with one mistake each, and the words of the original for it.
+fn mistakes() -> Vec<(String, String)> {
     let long = x(1100);
-    let cases: Vec<(String, String)> = [
+    [
         (
             format!("agentx context \"{}\"\n", x(32)),
             "agentx context too long",
@@ -294,6 +294,20 @@ fn each_mistake_gets_the_words_of_the_original() {
             .replacen("redirect", "table <t> { 127.0.0.1 }\nredirect", 1),
             "redirection r defined twice",
         ),
+        (
+            relay(&format!("forward to <{}> port 80", x(63)))
+                .replace("<t>", &format!("<{}>", x(63))),
+            "invalid table mame",
+        ),
+        (
+            format!("table {} {{\nhost 127.0.0.1\n}}\n", x(64)),
+            "table name truncated",
+        ),
+        (
+            relay("listen on ::1 port 10000\nforward to ::1 port 1")
+                .replace("relay r", &format!("relay {}", x(250))),
+            "invalid relay name",
+        ),
         ("bad protocol p { }\n".into(), "invalid protocol type: bad"),
         (
             format!("protocol {} {{ }}\n", x(64)),
@@ -310,6 +324,10 @@ fn each_mistake_gets_the_words_of_the_original() {
         (
             protocol("tcp", "http headerlen 1"),
             "can set http options only for http protocol",
+        ),
+        (
+            protocol("udp", "tcp nodelay"),
+            "can set tcp options only for tcp or http protocols",
         ),
         (
             protocol("dns", "tls ciphers \"x\""),
@@ -343,7 +361,10 @@ fn each_mistake_gets_the_words_of_the_original() {
             "tls ecdhe nosuch: invalid ecdhe curve 'nosuch'",
         ),
         (
-            protocol("tcp", &format!("tls ecdhe \"{}\"", x(128))),
+            protocol(
+                "tcp",
+                &format!("tls ecdhe \"{}\"", vec!["P-256"; 22].join(",")),
+            ),
             "tls ecdhe curves truncated",
         ),
         (
@@ -376,15 +397,15 @@ fn each_mistake_gets_the_words_of_the_original() {
         ),
         (
             protocol("tcp", &format!("tls keypair x cert \"{long}\"")),
-            "keypair certificate truncated",
+            "keypair cert too long",
         ),
         (
             protocol("tcp", &format!("tls keypair x key \"{long}\"")),
-            "keypair certificate key truncated",
+            "keypair certificate key too long",
         ),
         (
             protocol("tcp", &format!("tls keypair x ocsp \"{long}\"")),
-            "ocsp truncated",
+            "keypair ocsp file too long",
         ),
         (
             protocol("http", "pass from 10.0.0.0/33"),
@@ -429,6 +450,10 @@ fn each_mistake_gets_the_words_of_the_original() {
         (
             protocol("http", &format!("pass forward to <{}>", x(64))),
             "invalid forward table name",
+        ),
+        (
+            protocol("http", "match header file \"keys\" cookie file \"keys\""),
+            "only one file per rule supported",
         ),
         (protocol("http", "match tag a tag b"), "tag already defined"),
         (
@@ -495,7 +520,12 @@ fn each_mistake_gets_the_words_of_the_original() {
     ]
     .into_iter()
     .map(|(text, message): (String, &str)| (text, message.to_owned()))
-    .collect();
+    .collect()
+}
+
+#[test]
+fn each_mistake_gets_the_words_of_the_original() {
+    let cases = mistakes();
     let mut wrong = Vec::new();
     for (text, message) in &cases {
         let loaded = conf::load(Path::new("f"), &[], &OneFile(text), &System);
@@ -532,11 +562,75 @@ struct OneFile<'a>(&'a str);
 
 impl conf::Source for OneFile<'_> {
     fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
-        if path == Path::new("f") {
-            return Ok(self.0.as_bytes().to_vec());
+        match path.to_str() {
+            Some("f") => Ok(self.0.as_bytes().to_vec()),
+            Some("keys") => Ok(b"a\nb\n".to_vec()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
         }
-        Err(std::io::ErrorKind::NotFound.into())
     }
+}
+
+/// Whether a message is that of a pattern with `%s`, `%d`, `%lld`.
+fn fits(pattern: &str, text: &str) -> bool {
+    let pattern = pattern.replace("%lld", "%s").replace("%d", "%s");
+    let mut parts = pattern.split("%s");
+    let mut rest = match text.strip_prefix(parts.next().unwrap_or("")) {
+        Some(rest) => rest,
+        None => return false,
+    };
+    let mut open = false;
+    for part in parts {
+        open = part.is_empty();
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    open || rest.is_empty()
+}
+
+#[test]
+fn every_message_of_the_table_is_said() {
+    let mut files: Vec<String> = mistakes().into_iter().map(|(text, _)| text).collect();
+    let tls =
+        relay("forward to ::1 port 1").replace("127.0.0.1 port 1\n", "127.0.0.1 port 1 tls\n");
+    files.extend([
+        String::new(),
+        format!("interval 1\ntimeout 5000\n{}", check("check tcp")),
+        format!("m = \"x\"\nprotocol u {{ }}\n{}", relay("forward to ::1 port 1")),
+        "table <t> { localhost parent 1 }\nrelay r {\nlisten on ::1 port 1\nforward to <t> port 80\n}\n".into(),
+        tls.clone(),
+        format!(
+            "protocol p {{\ntls keypair k\n}}\n{}",
+            tls.replace("forward", "protocol p\nforward")
+        ),
+    ]);
+    let mut said: Vec<String> = Vec::new();
+    for text in &files {
+        let mut loaded = conf::load(Path::new("f"), &[], &OneFile(text), &System);
+        loaded.check_certificates(&OneFile(text), true);
+        for diagnostic in loaded.diagnostics.list() {
+            let text = &diagnostic.text;
+            said.push(text.clone());
+            // Ours begins with a word that the original has not.
+            said.extend(text.strip_prefix("warning: ").map(str::to_owned));
+            // The resolver's own words are part of the cure.
+            said.extend(diagnostic.cure.clone());
+        }
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/messages.md");
+    let table = std::fs::read_to_string(path).unwrap();
+    let (table, _) = table.split_once("## Not said").unwrap();
+    let patterns: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |"))
+        .collect();
+    assert!(patterns.len() > 140, "{}", patterns.len());
+    let missing: Vec<&&str> = patterns
+        .iter()
+        .filter(|pattern| !said.iter().any(|text| fits(pattern, text)))
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 fn messages(text: &str) -> Vec<String> {
@@ -569,7 +663,6 @@ fn warnings(text: &str) -> Vec<(String, String)> {
         .diagnostics
         .list()
         .iter()
-        .chain(&loaded.macro_warnings())
         .map(|d| (d.line(&loaded.sources), d.cure.clone().unwrap_or_default()))
         .collect()
 }

@@ -260,6 +260,10 @@ impl Parent {
         if self.places.control(&self.config) != old_path {
             remove_socket(&old_path);
         }
+        if let Some(group) = self.config.globals.demote.clone() {
+            // It was demoted while the daemon did not run.
+            self.demote(&group, 0);
+        }
         if !first {
             let [added, changed, removed] = change.difference;
             tracing::info!("{}", words::reloaded(generation, added, changed, removed));

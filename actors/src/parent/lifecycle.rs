@@ -190,6 +190,9 @@ impl Parent {
         if let Err(error) = self.demotion.release() {
             tracing::warn!("demotion: {error}");
         }
+        if let Some(group) = self.config.globals.demote.clone() {
+            self.demote(&group, limits::DEMOTION_STOPPED);
+        }
         remove_socket(self.places.control(&self.config));
         tracing::info!("{}", words::terminating(std::process::id()));
         if let Some(end) = self.end.take() {

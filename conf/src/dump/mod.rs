@@ -96,6 +96,12 @@ impl Writer<'_> {
             }
             let _ = writeln!(self.out, " path {}", text::path(&agentx.path));
         }
+        if let Some(group) = &globals.demote {
+            let _ = writeln!(self.out, "legacy demote {}", quote(group));
+        }
+        if globals.trap {
+            self.out.push_str("legacy trap\n");
+        }
     }
 
     fn router(&mut self, router: &Router) {

@@ -114,7 +114,8 @@ impl Parser<'_> {
                 Ok(_) => return self.error(span, &text, "the name has no address"),
                 Err(reason) => {
                     let near = self.near_interface(&name);
-                    return self.error(span, &text, &format!("{reason}{near}"));
+                    let cure = format!("could not parse \"{name}\": {reason}{near}");
+                    return self.error(span, &text, &cure);
                 }
             },
         };

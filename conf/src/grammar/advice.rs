@@ -129,8 +129,19 @@ impl Parser<'_> {
 
     pub(super) fn advise(&mut self) {
         self.advise_rule_tables();
-        self.advise_tables();
+        // What only faulty statements use would look unused.
+        if !self.lexer.diagnostics.failed() {
+            self.advise_tables();
+            self.advise_macros();
+        }
         self.advise_tls();
+    }
+
+    fn advise_macros(&mut self) {
+        for (name, span) in self.lexer.unused_macros() {
+            let text = format!("macro '{name}' not used");
+            self.warn(span, text, "remove it, or use it as $NAME outside quotes");
+        }
     }
 
     /// A rule that chooses a table which no relay has: the choice has no effect.

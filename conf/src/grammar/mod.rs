@@ -52,12 +52,15 @@ pub(crate) struct Parser<'a> {
     used_protocols: HashSet<ProtocolId>,
     protocol_spans: Vec<Span>,
     protocol_ids: HashMap<String, ProtocolId>,
-    tags: HashSet<String>,
-    labels: HashSet<String>,
+    /// A rule before set a tag, a label.
+    tagged: bool,
+    labelled: bool,
     /// Table intervals, compared with the global one at the end.
     intervals: Vec<(u64, Span)>,
     next_host: u32,
     next_route: u32,
+    /// Where the block of each relay ends.
+    pub(crate) relay_ends: Vec<Span>,
     /// Instances by name, for sharing.
     instances: HashMap<String, Vec<usize>>,
     /// First TLS statement of each protocol.
@@ -102,11 +105,12 @@ impl<'a> Parser<'a> {
             used_protocols: HashSet::new(),
             protocol_spans: vec![Span::default()],
             protocol_ids: HashMap::from([("default".to_owned(), ProtocolId(0))]),
-            tags: HashSet::new(),
-            labels: HashSet::new(),
+            tagged: false,
+            labelled: false,
             intervals: Vec::new(),
             next_host: 1,
             next_route: 1,
+            relay_ends: Vec::new(),
             instances: HashMap::new(),
             tls_spans: HashMap::new(),
             rule_tables: Vec::new(),
@@ -180,6 +184,9 @@ impl<'a> Parser<'a> {
                 }
                 if name == "snmp" && !lexeme.quoted {
                     return self.old_snmp(lexeme.span);
+                }
+                if name == "legacy" && !lexeme.quoted {
+                    return self.legacy_global();
                 }
                 if name == "service"
                     && matches!(self.peek().token, Token::Word(_) | Token::Keyword(_))

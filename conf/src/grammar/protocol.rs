@@ -93,83 +93,28 @@ impl Parser<'_> {
 
     fn protocol_line(&mut self, protocol: &mut Protocol) -> Parsed<()> {
         let lexeme = self.peek().clone();
-        let stream = matches!(protocol.kind, ProtocolKind::Tcp | ProtocolKind::Http);
         match &lexeme.token {
-            Token::Keyword("tcp") => {
-                self.next();
-                if !stream {
-                    // Accepted up to 6.6, and without effect even then.
-                    self.options(&mut protocol.clone(), Self::tcp_option)?;
-                    self.old(
-                        lexeme.span.to(self.last_span),
-                        "can set tcp options only for tcp or http protocols",
-                        "UDP has none of these options; the line is ignored",
-                    );
-                    return self.end_of_line();
-                }
-                self.options(protocol, Self::tcp_option)?;
-            }
-            Token::Keyword("http") => {
-                self.next();
-                if protocol.kind != ProtocolKind::Http {
-                    return self.error(
-                        lexeme.span,
-                        "can set http options only for http protocol",
-                        "write 'http protocol'",
-                    );
-                }
-                self.options(protocol, Self::http_option)?;
-            }
-            Token::Keyword("tls") => {
-                self.next();
-                if !stream {
-                    return self.error(
-                        lexeme.span,
-                        "can set tls options only for tcp or http protocols",
-                        "remove this line",
-                    );
-                }
-                self.tls_spans.entry(protocol.id).or_insert(lexeme.span);
-                self.options(protocol, Self::tls_option)?;
-                self.tls_consistent(protocol, lexeme.span)?;
-            }
+            Token::Keyword("pass" | "block" | "match") => return self.rule(protocol),
+            Token::Keyword(
+                "header" | "cookie" | "path" | "query" | "url" | "request" | "response",
+            ) => return self.old_action(protocol),
+            _ => {}
+        }
+        self.next();
+        match &lexeme.token {
+            Token::Keyword("tcp") => self.tcp_line(protocol, lexeme.span)?,
+            Token::Keyword("http") => self.http_line(protocol, lexeme.span)?,
+            Token::Keyword("tls") => self.tls_line(protocol, lexeme.span)?,
             Token::Keyword("return") => {
-                self.next();
                 self.expect("error")?;
                 protocol.return_error = true;
                 self.return_style(protocol)?;
             }
-            Token::Keyword("pass" | "block" | "match") => {
-                return self.rule(protocol);
-            }
-            Token::Keyword(
-                "header" | "cookie" | "path" | "query" | "url" | "request" | "response",
-            ) => {
-                return self.old_action(protocol);
-            }
-            Token::Keyword("label") => {
-                self.next();
-                return self.old_label(lexeme.span);
-            }
-            Token::Keyword("no") => {
-                self.next();
-                return self.old_no_label(lexeme.span);
-            }
-            Token::Keyword("protocol") => {
-                self.next();
-                return self.old_protocol_type(protocol, lexeme.span);
-            }
-            Token::Word(w) if w == "ssl" => {
-                self.next();
-                self.old(lexeme.span, "ssl", "tls");
-                self.in_ssl = true;
-                let options = self.options(protocol, Self::tls_option);
-                self.in_ssl = false;
-                options?;
-                self.tls_consistent(protocol, lexeme.span)?;
-            }
+            Token::Keyword("label") => return self.old_label(lexeme.span),
+            Token::Keyword("no") => return self.old_no_label(lexeme.span),
+            Token::Keyword("protocol") => return self.old_protocol_type(protocol, lexeme.span),
+            Token::Word(w) if w == "ssl" => self.old_ssl_line(protocol, lexeme.span)?,
             _ => {
-                self.next();
                 return self.unexpected(
                     &lexeme,
                     "a rule (pass, block, match) or an option (tcp, http, tls, return error)",
@@ -177,6 +122,55 @@ impl Parser<'_> {
             }
         }
         self.end_of_line()
+    }
+
+    fn tcp_line(&mut self, protocol: &mut Protocol, span: Span) -> Parsed<()> {
+        let message = "can set tcp options only for tcp or http protocols";
+        match protocol.kind {
+            ProtocolKind::Tcp | ProtocolKind::Http => self.options(protocol, Self::tcp_option),
+            // Accepted up to 6.6, and without effect even then.
+            ProtocolKind::Dns => {
+                self.options(&mut protocol.clone(), Self::tcp_option)?;
+                let cure = "UDP has none of these options; the line is ignored";
+                self.old(span.to(self.last_span), message, cure);
+                Ok(())
+            }
+            ProtocolKind::Udp => self.error(span, message, "remove this line"),
+        }
+    }
+
+    fn http_line(&mut self, protocol: &mut Protocol, span: Span) -> Parsed<()> {
+        if protocol.kind != ProtocolKind::Http {
+            return self.error(
+                span,
+                "can set http options only for http protocol",
+                "write 'http protocol'",
+            );
+        }
+        self.options(protocol, Self::http_option)
+    }
+
+    fn tls_line(&mut self, protocol: &mut Protocol, span: Span) -> Parsed<()> {
+        if protocol.kind.datagrams() {
+            return self.error(
+                span,
+                "can set tls options only for tcp or http protocols",
+                "remove this line",
+            );
+        }
+        self.tls_spans.entry(protocol.id).or_insert(span);
+        self.options(protocol, Self::tls_option)?;
+        self.tls_consistent(protocol, span)
+    }
+
+    /// `ssl …`: the word of before 5.7.
+    fn old_ssl_line(&mut self, protocol: &mut Protocol, span: Span) -> Parsed<()> {
+        self.old(span, "ssl", "tls");
+        self.in_ssl = true;
+        let options = self.options(protocol, Self::tls_option);
+        self.in_ssl = false;
+        options?;
+        self.tls_consistent(protocol, span)
     }
 
     fn return_style(&mut self, protocol: &mut Protocol) -> Parsed<()> {

@@ -6,7 +6,7 @@ use super::reference::Reference;
 use super::{Parsed, Parser};
 use crate::lexer::Token;
 use crate::limits;
-use crate::model::{Forward, HashKey, Mode, PfTag, Redirect, RedirectId, TableId, VirtualAddress};
+use crate::model::{Forward, Mode, PfTag, Redirect, RedirectId, TableId, VirtualAddress};
 use crate::source::Span;
 
 /// A redirect while its lines are read.
@@ -301,10 +301,5 @@ impl Parser<'_> {
     pub(super) fn complain(&mut self, span: Span, text: &str, cure: &str) -> Parsed<()> {
         let _: Parsed<()> = self.error(span, text, cure);
         Ok(())
-    }
-
-    /// The key of the first reference that has one.
-    pub(super) fn first_key(keys: impl Iterator<Item = Option<HashKey>>) -> Option<HashKey> {
-        keys.flatten().next()
     }
 }

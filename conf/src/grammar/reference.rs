@@ -210,7 +210,7 @@ impl Parser<'_> {
         if name.len() > limits::TABLE_NAME_MAX {
             return self.error(
                 reference.span,
-                "invalid table name",
+                "invalid table mame",
                 "table name and port together have at most 63 characters",
             );
         }

@@ -284,7 +284,7 @@ impl Parser<'_> {
     }
 
     fn finish_relay(&mut self, draft: Draft, span: Span) -> Parsed<()> {
-        let name = draft.name.clone();
+        let name = &draft.name;
         if draft.listeners.is_empty() {
             return self.complain(
                 span,
@@ -299,74 +299,92 @@ impl Parser<'_> {
                 "write either 'nat lookup' or 'destination'",
             );
         }
-        let target = match (draft.nat_lookup, draft.destination, draft.fixed) {
-            (true, _, fixed) => Target::NatLookup(fixed),
-            (_, true, fixed) => Target::Destination(fixed),
-            (_, _, Some((address, port))) => Target::Address { address, port },
-            (_, _, None) => Target::Tables,
-        };
-        if target == Target::Tables && draft.tables.is_empty() {
+        if draft.target() == Target::Tables && draft.tables.is_empty() {
             return self.complain(
                 span,
                 &format!("relay {name} has no target, rdr, or table"),
                 "add 'forward to …'",
             );
         }
+        self.push_relays(&draft, span)
+    }
+
+    /// One relay for each listener.
+    fn push_relays(&mut self, draft: &Draft, span: Span) -> Parsed<()> {
         let protocol = draft.protocol.unwrap_or(ProtocolId(0));
         let datagrams = self
             .config
             .protocol(protocol)
             .is_some_and(|p| p.kind.datagrams());
-        let key = Self::first_key(draft.keys.iter().copied());
-        let tables: Vec<RelayTable> = draft
-            .tables
-            .iter()
-            .map(|(table, mode)| RelayTable {
-                table: *table,
-                mode: mode.unwrap_or(draft.mode),
-            })
-            .collect();
         for (index, (listen, place)) in draft.listeners.iter().enumerate() {
-            if !self
-                .listeners
-                .insert((listen.address, listen.port, datagrams))
-            {
-                let cure = match self.lexer.sources.place(*place) {
-                    Some((_, line)) => format!(
-                        "another relay already listens on the address and port of line {line}"
-                    ),
-                    None => "another relay already listens on this address and port".to_owned(),
-                };
-                return self.complain(
-                    span,
-                    &format!("relay {name} or listener defined twice"),
-                    &cure,
-                );
-            }
             let id = RelayId(u32::try_from(self.config.relays.len() + 1).unwrap_or(u32::MAX));
-            let relay = Relay {
-                id,
-                name: if index == 0 {
-                    name.clone()
-                } else {
-                    format!("{name}{id}:{}", listen.port)
-                },
-                block: name.clone(),
-                disabled: draft.disabled,
-                listen: *listen,
-                protocol,
-                target,
-                tables: tables.clone(),
-                key,
-                retry: draft.retry,
-                transparent: draft.transparent,
-                tls_client: draft.tls_client,
-                translate: draft.translate,
-                proxy_protocol: draft.proxy_protocol,
-                session_timeout: draft.session_timeout,
+            let name = if index == 0 {
+                draft.name.clone()
+            } else {
+                format!("{}{id}:{}", draft.name, listen.port)
             };
+            if name.len() > limits::RELAY_NAME_MAX {
+                let cure = format!(
+                    "further listeners are called NAME<id>:<port>, with at most {} characters",
+                    limits::RELAY_NAME_MAX
+                );
+                return self.complain(span, "invalid relay name", &cure);
+            }
+            let place_of = (listen.address, listen.port, datagrams);
+            if !self.listeners.insert(place_of) {
+                return self.same_listener(&draft.name, *place, span);
+            }
+            let relay = draft.relay(id, name, *listen, protocol);
             self.config.relays.push(relay);
+            self.relay_ends.push(span);
         }
         Ok(())
+    }
+
+    fn same_listener(&mut self, name: &str, place: Span, span: Span) -> Parsed<()> {
+        let cure = match self.lexer.sources.place(place) {
+            Some((_, line)) => {
+                format!("another relay already listens on the address and port of line {line}")
+            }
+            None => "another relay already listens on this address and port".to_owned(),
+        };
+        let text = format!("relay {name} or listener defined twice");
+        self.complain(span, &text, &cure)
+    }
+}
+
+impl Draft {
+    fn target(&self) -> Target {
+        match (self.nat_lookup, self.destination, self.fixed) {
+            (true, _, fixed) => Target::NatLookup(fixed),
+            (_, true, fixed) => Target::Destination(fixed),
+            (_, _, Some((address, port))) => Target::Address { address, port },
+            (_, _, None) => Target::Tables,
+        }
+    }
+
+    /// The relay of one listener.
+    fn relay(&self, id: RelayId, name: String, listen: Listen, protocol: ProtocolId) -> Relay {
+        let tables = self.tables.iter().map(|(table, mode)| RelayTable {
+            table: *table,
+            mode: mode.unwrap_or(self.mode),
+        });
+        Relay {
+            id,
+            name,
+            block: self.name.clone(),
+            disabled: self.disabled,
+            listen,
+            protocol,
+            target: self.target(),
+            tables: tables.collect(),
+            key: self.keys.iter().copied().flatten().next(),
+            retry: self.retry,
+            transparent: self.transparent,
+            tls_client: self.tls_client,
+            translate: self.translate,
+            proxy_protocol: self.proxy_protocol,
+            session_timeout: self.session_timeout,
+        }
     }
 }

@@ -206,7 +206,7 @@ impl Parser<'_> {
         if tag.is_empty() {
             return self.error(span, "invalid tag", "a tag has at least one character");
         }
-        self.tags.insert(tag.clone());
+        self.tagged = true;
         rule.tag = Change::Set(tag);
         Ok(())
     }
@@ -236,19 +236,19 @@ impl Parser<'_> {
         if label.is_empty() {
             return self.error(span, "invalid label", "a label has at least one character");
         }
-        self.labels.insert(label.clone());
+        self.labelled = true;
         rule.label = Change::Set(label);
         Ok(())
     }
 
     fn rule_no(&mut self, rule: &mut Rule, span: Span) -> Parsed<()> {
         if self.accept("tag") {
-            if self.tags.is_empty() {
+            if !self.tagged {
                 return self.error(span, "no tag defined", "no rule before this one sets a tag");
             }
             rule.tag = Change::Clear;
         } else if self.accept("label") {
-            if self.labels.is_empty() {
+            if !self.labelled {
                 return self.error(
                     span,
                     "no label defined",

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 /// Longest file name or list in `tls { … }`.
 const TLS_STRING_MAX: usize = 1023;
+/// Longest list of curves.
+const CURVES_MAX: usize = 127;
 /// Longest `ciphers`.
 const CIPHERS_MAX: usize = 767;
 /// Curves that `ecdhe` may list.
@@ -87,8 +89,13 @@ impl Parser<'_> {
                     .0;
             }
             Token::Keyword("ecdhe") if !no => {
-                let (curves, span) = self.name("curves", 127, "tls ecdhe curves truncated")?;
+                let span = self.peek().span;
+                let curves = self.string("curves")?;
                 self.curves(&curves, span)?;
+                if curves.len() > CURVES_MAX {
+                    let cure = format!("at most {CURVES_MAX} characters");
+                    return self.error(span, "tls ecdhe curves truncated", &cure);
+                }
                 protocol.tls.ecdhe = curves;
             }
             Token::Keyword("ca") if !no => self.tls_ca(protocol)?,
@@ -140,11 +147,11 @@ impl Parser<'_> {
     fn keypair(&mut self, protocol: &mut Protocol) -> Parsed<()> {
         let (name, _) = self.name("a keypair's name", TLS_STRING_MAX, "keypair name too long")?;
         let attribute = if self.accept("cert") {
-            Some(("cert", self.tls_file("keypair certificate truncated")?))
+            Some(("cert", self.tls_file("keypair cert too long")?))
         } else if self.accept("key") {
-            Some(("key", self.tls_file("keypair certificate key truncated")?))
+            Some(("key", self.tls_file("keypair certificate key too long")?))
         } else if self.accept_word("ocsp") {
-            Some(("ocsp", self.tls_file("ocsp truncated")?))
+            Some(("ocsp", self.tls_file("keypair ocsp file too long")?))
         } else {
             None
         };

@@ -4,7 +4,7 @@
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::limits;
-use crate::source::{Source, Sources, Span, text_of};
+use crate::source::{Source, Sources, Span, reason_of, text_of};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -96,13 +96,7 @@ impl<'a> Lexer<'a> {
     ) -> Result<Self, Diagnostic> {
         let text = source
             .read(path)
-            .map_err(|e| {
-                e.to_string()
-                    .split(" (os error")
-                    .next()
-                    .unwrap_or("")
-                    .to_owned()
-            })
+            .map_err(|e| reason_of(&e))
             .and_then(text_of)
             .map_err(|reason| {
                 Diagnostic::unplaced(format!("pushfile: {}: {reason}", path.display()))

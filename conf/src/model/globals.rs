@@ -22,6 +22,11 @@ pub struct Globals {
     pub socket: Option<PathBuf>,
     /// AgentX master to register with, if any.
     pub agentx: Option<AgentX>,
+    /// Interface group that is demoted while the daemon does not run (extension `legacy demote`; global `demote` up
+    /// to 5.0).
+    pub demote: Option<String>,
+    /// The file asked for SNMP traps (extension `legacy trap`; `send trap`, `snmp trap` up to 6.7); none are sent.
+    pub trap: bool,
 }
 
 impl Default for Globals {
@@ -33,6 +38,8 @@ impl Default for Globals {
             log: LogFlags::default(),
             socket: None,
             agentx: None,
+            demote: None,
+            trap: false,
         }
     }
 }

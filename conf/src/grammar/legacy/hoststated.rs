@@ -19,7 +19,7 @@ impl Parser<'_> {
         let (name, place) = self.name(
             "the table's name",
             limits::TABLE_NAME_MAX,
-            "invalid table name",
+            "table name truncated",
         )?;
         self.ancient(
             span.to(place),

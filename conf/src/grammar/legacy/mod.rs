@@ -104,10 +104,11 @@ impl Parser<'_> {
             path = PathBuf::from(self.string("the socket's path in quotes")?);
         }
         let now = if trap {
-            "agentx path \"…\"; traps are no more sent"
+            "'agentx path \"…\"' and 'legacy trap'; traps are not sent"
         } else {
             "agentx path \"…\""
         };
+        self.config.globals.trap |= trap;
         self.config.globals.agentx = Some(AgentX {
             context: None,
             path,
@@ -122,22 +123,33 @@ impl Parser<'_> {
             let lexeme = self.next();
             return self.unexpected(&lexeme, "'trap'");
         }
-        self.ancient(
-            span,
-            "send trap",
-            "'agentx'; traps are no more sent, so this is ignored",
-        );
+        self.config.globals.trap = true;
+        self.ancient(span, "send trap", "'legacy trap'; traps are not sent");
         self.end_of_line()
     }
 
     /// `demote GROUP` outside every block; the word was read.
     pub(super) fn old_demote(&mut self, span: Span) -> Parsed<()> {
-        self.string("an interface group")?;
+        let group = self.demote_group()?;
         self.ancient(
             span,
             "demote outside a table",
-            "'demote GROUP' after 'forward to <table>'; this is ignored",
+            &format!("legacy demote {group}"),
         );
+        self.config.globals.demote = Some(group);
+        self.end_of_line()
+    }
+
+    /// `legacy demote GROUP`, `legacy trap`: what `--modern` writes for the two above; `legacy` was read.
+    pub(super) fn legacy_global(&mut self) -> Parsed<()> {
+        if self.accept("demote") {
+            self.config.globals.demote = Some(self.demote_group()?);
+        } else if self.accept_word("trap") {
+            self.config.globals.trap = true;
+        } else {
+            let lexeme = self.next();
+            return self.unexpected(&lexeme, "'demote' or 'trap'");
+        }
         self.end_of_line()
     }
 }

@@ -205,35 +205,7 @@ fn keep_tables(old: &Config, new: &mut Config) {
     for table in &mut new.tables {
         table.id = TableId(tables.of(table.id.0));
     }
-    let host_keys = |config: &Config| -> Vec<(u32, (TableId, String))> {
-        let key = |table: TableId, host: &Host| (host.id.0, (table, host.name.clone()));
-        config
-            .tables
-            .iter()
-            .flat_map(|t| t.hosts.iter().map(move |h| key(t.id, h)))
-            .collect()
-    };
-    // By table, so that thousands of hosts stay cheap.
-    let mut hosts = HashMap::new();
-    let mut next = host_keys(old).iter().map(|(id, _)| *id).max().unwrap_or(0) + 1;
-    for table in &new.tables {
-        let before: Vec<_> = old
-            .table(table.id)
-            .map(|t| keys(&t.hosts, |h| (h.id.0, h.name.clone())))
-            .unwrap_or_default();
-        let mut by_name: HashMap<&str, Vec<u32>> = HashMap::new();
-        for (id, name) in before.iter().rev() {
-            by_name.entry(name.as_str()).or_default().push(*id);
-        }
-        for host in &table.hosts {
-            let kept = by_name.get_mut(host.name.as_str()).and_then(Vec::pop);
-            let id = kept.unwrap_or_else(|| {
-                next += 1;
-                next - 1
-            });
-            hosts.insert(host.id, HostId(id));
-        }
-    }
+    let hosts = kept_hosts(old, new);
     for host in new.tables.iter_mut().flat_map(|t| t.hosts.iter_mut()) {
         host.id = hosts.get(&host.id).copied().unwrap_or(host.id);
         host.parent = host.parent.map(|p| hosts.get(&p).copied().unwrap_or(p));
@@ -249,6 +221,30 @@ fn keep_tables(old: &Config, new: &mut Config) {
     for router in &mut new.routers {
         router.table = table(router.table);
     }
+}
+
+/// The id of each host of `new`: that of the host of the same name in the same table of `old`, or one not used yet.
+fn kept_hosts(old: &Config, new: &Config) -> HashMap<HostId, HostId> {
+    let used = old.tables.iter().flat_map(|t| &t.hosts).map(|h| h.id.0);
+    let mut next = used.max().unwrap_or(0) + 1;
+    // By table, so that thousands of hosts stay cheap.
+    let mut hosts = HashMap::new();
+    for table in &new.tables {
+        let before: &[Host] = old.table(table.id).map_or(&[], |t| &t.hosts);
+        let mut by_name: HashMap<&str, Vec<HostId>> = HashMap::new();
+        for host in before.iter().rev() {
+            by_name.entry(host.name.as_str()).or_default().push(host.id);
+        }
+        for host in &table.hosts {
+            let kept = by_name.get_mut(host.name.as_str()).and_then(Vec::pop);
+            let id = kept.unwrap_or_else(|| {
+                next += 1;
+                HostId(next - 1)
+            });
+            hosts.insert(host.id, id);
+        }
+    }
+    hosts
 }
 
 fn keep_routers(old: &Config, new: &mut Config) {

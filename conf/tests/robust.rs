@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use support::{Everywhere, Text, lines};
+use support::{Everywhere, Text, judge, lines};
 
 fn corpus() -> Vec<String> {
     let mut texts = Vec::new();
@@ -30,32 +30,7 @@ fn corpus() -> Vec<String> {
 }
 
 fn check(text: &str) {
-    let loaded = conf::load(Path::new("x.conf"), &[], &Text(text), &Everywhere);
-    for diagnostic in loaded.diagnostics.list() {
-        if let Some(span) = diagnostic.span {
-            let file = loaded.sources.file(span.file).expect("a file");
-            assert!(span.start <= span.end, "{span:?}");
-            assert!(span.end as usize <= file.text.len(), "{span:?}");
-            assert!(file.text.is_char_boundary(span.start as usize));
-            assert!(file.text.is_char_boundary(span.end as usize));
-        }
-        let rendered = diagnostic.render(&loaded.sources, false);
-        assert!(rendered.starts_with(&diagnostic.line(&loaded.sources)));
-        let place = diagnostic.place(&loaded.sources);
-        assert_eq!(place.is_some(), diagnostic.span.is_some());
-    }
-    assert_eq!(loaded.config.is_none(), loaded.diagnostics.failed());
-    if let Some(config) = loaded.config {
-        for written in [conf::dump(&config), conf::modern(&config)] {
-            let again = conf::load(Path::new("y.conf"), &[], &Text(&written), &Everywhere);
-            assert_eq!(
-                again.config.clone().map(support::placeless),
-                Some(support::placeless(config.clone())),
-                "{text}\n----\n{written}\n{:#?}",
-                lines(&again)
-            );
-        }
-    }
+    judge(text.as_bytes());
 }
 
 /// A string with everything that quoting has to get right.
@@ -178,6 +153,18 @@ fn all_files_of_the_tests_and_examples() {
     for text in corpus() {
         check(&text);
     }
+}
+
+/// What the fuzzer starts from, and what it found worth keeping.
+#[test]
+fn all_files_of_the_fuzzers_corpus() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/conf");
+    let mut count = 0;
+    for entry in std::fs::read_dir(path).unwrap() {
+        judge(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 100, "{count}");
 }
 
 #[test]

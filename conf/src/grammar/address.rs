@@ -85,39 +85,9 @@ impl Parser<'_> {
                 addresses: vec![address],
             });
         }
-        if let Some((_, zone)) = name
-            .split_once('%')
-            .filter(|(ip, _)| ip.parse::<Ipv6Addr>().is_ok())
-        {
-            let cure = format!(
-                "there is no interface '{zone}'{}",
-                self.near_interface(zone)
-            );
-            return self.error(span, &text, &cure);
-        }
-        if Self::slip(&name) {
-            let cure = match name.split('.').find(|p| p.parse::<u8>().is_err()) {
-                Some(part) => format!("'{part}' is no part of an IPv4 address: each is 0 to 255"),
-                None => {
-                    "this is no IPv4 address: write the numbers without leading zeros".to_owned()
-                }
-            };
-            return self.error(span, &text, &cure);
-        }
-        let found = match self.resolver.interface(&name) {
-            Some(found) if !found.is_empty() => found,
-            Some(_) => {
-                return self.error(span, &text, &format!("interface '{name}' has no address"));
-            }
-            None => match self.resolver.host(&name) {
-                Ok(found) if !found.is_empty() => found,
-                Ok(_) => return self.error(span, &text, "the name has no address"),
-                Err(reason) => {
-                    let near = self.near_interface(&name);
-                    let cure = format!("could not parse \"{name}\": {reason}{near}");
-                    return self.error(span, &text, &cure);
-                }
-            },
+        let found = match self.look_up(&name) {
+            Ok(found) => found,
+            Err(cure) => return self.error(span, &text, &cure),
         };
         if found.len() > max {
             self.report(
@@ -133,6 +103,38 @@ impl Parser<'_> {
             span,
             addresses,
         })
+    }
+
+    /// Addresses of an interface, group or name that is no literal; otherwise what is wrong with it.
+    fn look_up(&self, name: &str) -> Result<Vec<Address>, String> {
+        if let Some((_, zone)) = name
+            .split_once('%')
+            .filter(|(ip, _)| ip.parse::<Ipv6Addr>().is_ok())
+        {
+            let near = self.near_interface(zone);
+            return Err(format!("there is no interface '{zone}'{near}"));
+        }
+        if Self::slip(name) {
+            return Err(match name.split('.').find(|p| p.parse::<u8>().is_err()) {
+                Some(part) => format!("'{part}' is no part of an IPv4 address: each is 0 to 255"),
+                None => {
+                    "this is no IPv4 address: write the numbers without leading zeros".to_owned()
+                }
+            });
+        }
+        match self.resolver.interface(name) {
+            Some(found) if !found.is_empty() => return Ok(found),
+            Some(_) => return Err(format!("interface '{name}' has no address")),
+            None => {}
+        }
+        match self.resolver.host(name) {
+            Ok(found) if !found.is_empty() => Ok(found),
+            Ok(_) => Err("the name has no address".to_owned()),
+            Err(reason) => {
+                let near = self.near_interface(name);
+                Err(format!("could not parse \"{name}\": {reason}{near}"))
+            }
+        }
     }
 
     fn near_interface(&self, name: &str) -> String {

@@ -2,11 +2,11 @@
 //! Owns: tables nobody uses, rules nobody reaches, TLS options for nothing, checks that cannot succeed.
 //! Must never refuse a file for what the original accepts.
 
-use super::reference::same_instance;
 use super::{Parser, ProtocolId};
 use crate::diagnostic::{Diagnostic, closest};
 use crate::model::{
-    Action, Direction, HostId, KeyOp, Protocol, ProtocolKind, Rule, Table, TableId,
+    Action, Direction, HostId, KeyOp, Protocol, ProtocolKind, Relay, Rule, Table, TableId,
+    TlsOptions,
 };
 use crate::source::Span;
 use std::collections::HashMap;
@@ -64,67 +64,6 @@ impl Parser<'_> {
             None => format!("interfaces are {}", interfaces.join(", ")),
         };
         self.warn(span, format!("no interface '{name}' on this system"), &cure);
-    }
-
-    /// Instances that differed only until the global values were known become one, as if written equally.
-    pub(super) fn share_equal_tables(&mut self) {
-        let mut seen: HashMap<&str, Vec<usize>> = HashMap::new();
-        let mut same: HashMap<TableId, TableId> = HashMap::new();
-        for (index, table) in self.config.tables.iter().enumerate() {
-            let named = seen.entry(table.name.as_str()).or_default();
-            let first = named
-                .iter()
-                .filter_map(|i| self.config.tables.get(*i))
-                .find(|t| same_instance(t, table));
-            match first {
-                Some(first) => {
-                    same.insert(table.id, first.id);
-                }
-                None => named.push(index),
-            }
-        }
-        if same.is_empty() {
-            return;
-        }
-        let mut new_ids = HashMap::new();
-        let mut host = 0;
-        self.config.tables.retain_mut(|table| {
-            if same.contains_key(&table.id) {
-                return false;
-            }
-            let id = TableId(u32::try_from(new_ids.len() + 1).unwrap_or(u32::MAX));
-            new_ids.insert(table.id, id);
-            table.id = id;
-            for h in &mut table.hosts {
-                host += 1;
-                h.id = HostId(host);
-            }
-            true
-        });
-        let map = |id: TableId| {
-            let kept = same.get(&id).copied().unwrap_or(id);
-            new_ids.get(&kept).copied().unwrap_or(kept)
-        };
-        for redirect in &mut self.config.redirects {
-            redirect.table = map(redirect.table);
-            redirect.backup = redirect.backup.map(map);
-        }
-        for relay in &mut self.config.relays {
-            let mut tables = Vec::new();
-            for mut entry in std::mem::take(&mut relay.tables) {
-                entry.table = map(entry.table);
-                if tables
-                    .iter()
-                    .all(|t: &crate::model::RelayTable| t.table != entry.table)
-                {
-                    tables.push(entry);
-                }
-            }
-            relay.tables = tables;
-        }
-        for router in &mut self.config.routers {
-            router.table = map(router.table);
-        }
     }
 
     pub(super) fn advise(&mut self) {
@@ -204,55 +143,12 @@ impl Parser<'_> {
             let Some(span) = self.tls_spans.get(&protocol.id) else {
                 continue;
             };
-            let mut relays = self
-                .config
-                .relays
-                .iter()
-                .filter(|r| r.protocol == protocol.id)
-                .peekable();
-            if relays.peek().is_none() {
-                continue;
-            }
-            let (mut listens, mut connects) = (false, false);
-            for relay in relays {
-                listens |= relay.listen.tls;
-                connects |= relay.tls_client;
-            }
-            let text =
-                |what: &str| format!("TLS options without effect: {what} of {}", protocol.name);
-            let tls = &protocol.tls;
-            if !listens && !connects {
-                found.push((
-                    *span,
-                    text("all"),
-                    "no relay with this protocol has 'listen … tls' or 'forward with tls'",
-                ));
-                continue;
-            }
-            let server = !tls.keypairs.is_empty() || tls.client_ca.is_some() || tls.session_tickets;
-            if !listens && server {
-                found.push((
-                    *span,
-                    text("keypair, client ca, session tickets"),
-                    "no relay with this protocol has 'listen … tls'",
-                ));
-            }
-            if !connects && tls.ca_file.is_some() {
-                found.push((
-                    *span,
-                    text("ca file"),
-                    "no relay with this protocol has 'forward with tls'",
-                ));
-            }
-            let inspects = (tls.ca_cert.is_some(), tls.ca_key.is_some());
-            if inspects.0 != inspects.1 {
-                found.push((*span, text("ca cert or ca key"), "inspection needs both"));
-            } else if inspects.0 && !(listens && connects) {
-                found.push((
-                    *span,
-                    text("ca cert and ca key"),
-                    "inspection needs 'listen … tls' and 'forward with tls'",
-                ));
+            let relays = self.config.relays.iter();
+            let relays: Vec<&Relay> = relays.filter(|r| r.protocol == protocol.id).collect();
+            for (what, cure) in useless_tls(&protocol.tls, &relays) {
+                let name = &protocol.name;
+                let text = format!("TLS options without effect: {what} of {name}");
+                found.push((*span, text, cure));
             }
         }
         for (span, text, cure) in found {
@@ -278,6 +174,36 @@ impl Parser<'_> {
             })
             .collect()
     }
+}
+
+/// TLS options that no relay of their protocol needs, and why.
+fn useless_tls(tls: &TlsOptions, relays: &[&Relay]) -> Vec<(&'static str, &'static str)> {
+    const NO_LISTENER: &str = "no relay with this protocol has 'listen … tls'";
+    const NO_CLIENT: &str = "no relay with this protocol has 'forward with tls'";
+    if relays.is_empty() {
+        return Vec::new();
+    }
+    let listens = relays.iter().any(|r| r.listen.tls);
+    let connects = relays.iter().any(|r| r.tls_client);
+    if !listens && !connects {
+        let cure = "no relay with this protocol has 'listen … tls' or 'forward with tls'";
+        return vec![("all", cure)];
+    }
+    let mut found = Vec::new();
+    let server = !tls.keypairs.is_empty() || tls.client_ca.is_some() || tls.session_tickets;
+    if !listens && server {
+        found.push(("keypair, client ca, session tickets", NO_LISTENER));
+    }
+    if !connects && tls.ca_file.is_some() {
+        found.push(("ca file", NO_CLIENT));
+    }
+    if tls.ca_cert.is_some() != tls.ca_key.is_some() {
+        found.push(("ca cert or ca key", "inspection needs both"));
+    } else if tls.ca_cert.is_some() && !(listens && connects) {
+        let cure = "inspection needs 'listen … tls' and 'forward with tls'";
+        found.push(("ca cert and ca key", cure));
+    }
+    found
 }
 
 /// Whether no message of its direction gets past the rule.

@@ -14,6 +14,7 @@ mod reference;
 mod relay;
 mod router;
 mod rule;
+mod sharing;
 mod table;
 mod tls;
 mod token;
@@ -174,31 +175,34 @@ impl<'a> Parser<'a> {
                 self.old_demote(lexeme.span)
             }
             Token::Word(name) => {
-                let name = name.clone();
                 self.next();
-                if matches!(self.peek().token, Token::Symbol('=')) {
-                    return self.macro_definition(name, &lexeme);
-                }
-                if matches!(self.peek().token, Token::Keyword("protocol")) && !lexeme.quoted {
-                    return self.protocol_of_type(&name, lexeme.span);
-                }
-                if name == "snmp" && !lexeme.quoted {
-                    return self.old_snmp(lexeme.span);
-                }
-                if name == "legacy" && !lexeme.quoted {
-                    return self.legacy_global();
-                }
-                if name == "service"
-                    && matches!(self.peek().token, Token::Word(_) | Token::Keyword(_))
-                {
-                    return self.old_service(lexeme.span);
-                }
-                self.unknown_statement(&name, lexeme.span)
+                self.word_statement(name, &lexeme)
             }
             _ => {
                 let lexeme = self.next();
                 self.unexpected(&lexeme, "a statement")
             }
+        }
+    }
+
+    /// A statement that begins with a word that is not reserved: a macro, a type of protocol, an older statement.
+    fn word_statement(&mut self, name: &str, lexeme: &Lexeme) -> Parsed<()> {
+        if matches!(self.peek().token, Token::Symbol('=')) {
+            return self.macro_definition(name.to_owned(), lexeme);
+        }
+        if lexeme.quoted {
+            return self.unknown_statement(name, lexeme.span);
+        }
+        match name {
+            _ if matches!(self.peek().token, Token::Keyword("protocol")) => {
+                self.protocol_of_type(name, lexeme.span)
+            }
+            "snmp" => self.old_snmp(lexeme.span),
+            "legacy" => self.legacy_global(),
+            "service" if matches!(self.peek().token, Token::Word(_) | Token::Keyword(_)) => {
+                self.old_service(lexeme.span)
+            }
+            _ => self.unknown_statement(name, lexeme.span),
         }
     }
 

@@ -62,24 +62,15 @@ impl Parser<'_> {
 
     /// Skips to the end of the statement; a block opened on the way is skipped whole.
     pub(crate) fn skip_line(&mut self) {
-        let mut depth = 0usize;
-        loop {
-            match self.peek().token {
-                Token::End => return,
-                Token::Newline if depth == 0 => {
-                    self.next();
-                    return;
-                }
-                Token::Symbol('{') => depth += 1,
-                Token::Symbol('}') => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            self.next();
-        }
+        self.skip(false);
     }
 
     /// The same inside a block: stops before the brace that closes it.
     pub(super) fn skip_in_block(&mut self) {
+        self.skip(true);
+    }
+
+    fn skip(&mut self, in_block: bool) {
         let mut depth = 0usize;
         loop {
             match self.peek().token {
@@ -89,8 +80,8 @@ impl Parser<'_> {
                     return;
                 }
                 Token::Symbol('{') => depth += 1,
-                Token::Symbol('}') if depth == 0 => return,
-                Token::Symbol('}') => depth -= 1,
+                Token::Symbol('}') if depth == 0 && in_block => return,
+                Token::Symbol('}') => depth = depth.saturating_sub(1),
                 _ => {}
             }
             self.next();

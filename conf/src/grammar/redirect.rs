@@ -238,31 +238,33 @@ impl Parser<'_> {
         }
         let table = self.instance(&reference, draft.port)?;
         self.has_check(&reference, table)?;
-        if let Some((first, _)) = draft.tables.first()
-            && first.mode.unwrap_or_default() != mode
-        {
-            return self.error(
-                reference.span,
-                &format!("backup table for {} with different mode", draft.name),
-                "write the same mode for both tables",
-            );
-        }
-        if let Some((_, first)) = draft.tables.first() {
-            let port = |id| self.table_by_id(id).map(|t| t.port);
-            if port(*first) != port(table) {
-                let text = format!(
-                    "redirection {} uses two different ports for its table and backup table",
-                    draft.name
-                );
-                return self.error(reference.span, &text, "write the same port for both tables");
-            }
-        }
+        self.same_as_main(draft, &reference, table)?;
         draft.redirect.forward = forward.unwrap_or(Forward::Translate);
         draft.redirect.mode = mode;
         if reference.key.is_some() {
             draft.redirect.key = reference.key;
         }
         draft.tables.push((reference, table));
+        Ok(())
+    }
+
+    /// A backup table has the main table's mode and port.
+    fn same_as_main(&mut self, draft: &Draft, reference: &Reference, table: TableId) -> Parsed<()> {
+        let Some((first, main)) = draft.tables.first() else {
+            return Ok(());
+        };
+        if first.mode.unwrap_or_default() != reference.mode.unwrap_or_default() {
+            let text = format!("backup table for {} with different mode", draft.name);
+            return self.error(reference.span, &text, "write the same mode for both tables");
+        }
+        let port = |id| self.table_by_id(id).map(|t| t.port);
+        if port(*main) != port(table) {
+            let text = format!(
+                "redirection {} uses two different ports for its table and backup table",
+                draft.name
+            );
+            return self.error(reference.span, &text, "write the same port for both tables");
+        }
         Ok(())
     }
 

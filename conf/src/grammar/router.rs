@@ -6,6 +6,7 @@ use super::{Parsed, Parser};
 use crate::lexer::Token;
 use crate::limits;
 use crate::model::{NetRoute, NetRouteId, Router, RouterId, TableId};
+use crate::source::Span;
 
 impl Parser<'_> {
     pub(super) fn router(&mut self) -> Parsed<()> {
@@ -54,6 +55,20 @@ impl Parser<'_> {
         Ok(())
     }
 
+    fn rtable(&mut self, router: &mut Router, before: &mut bool, span: Span) -> Parsed<()> {
+        if *before {
+            let text = format!("router {} rtable already specified", router.name);
+            return self.error(span, &text, "write it once");
+        }
+        let (n, span) = self.number("a routing table")?;
+        if !(0..=limits::RTABLE_MAX).contains(&n) {
+            return self.error(span, &format!("invalid rtable id {n}"), "0 to 255");
+        }
+        *before = true;
+        router.rtable = u32::try_from(n).unwrap_or(0);
+        Ok(())
+    }
+
     fn router_line(&mut self, router: &mut Router, rtable: &mut bool) -> Parsed<()> {
         let lexeme = self.next();
         match &lexeme.token {
@@ -82,17 +97,7 @@ impl Parser<'_> {
                 router.table = self.instance(&reference, Some(limits::ROUTER_PORT))?;
             }
             Token::Keyword("rtable") => {
-                let span = lexeme.span;
-                if *rtable {
-                    let text = format!("router {} rtable already specified", router.name);
-                    return self.error(span, &text, "write it once");
-                }
-                let (n, span) = self.number("a routing table")?;
-                if !(0..=limits::RTABLE_MAX).contains(&n) {
-                    return self.error(span, &format!("invalid rtable id {n}"), "0 to 255");
-                }
-                *rtable = true;
-                router.rtable = u32::try_from(n).unwrap_or(0);
+                self.rtable(router, rtable, lexeme.span)?;
             }
             Token::Keyword("rtlabel") => {
                 let (label, _) = self.name(

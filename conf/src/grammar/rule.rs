@@ -74,27 +74,7 @@ impl Parser<'_> {
             label: Change::Keep,
             legacy: None,
         };
-        if self.accept("response") {
-            rule.direction = Direction::Response;
-        } else {
-            self.accept("request");
-        }
-        let legacy = self.accept_word("legacy");
-        if legacy {
-            rule.legacy = Some(if self.accept("expect") {
-                Legacy::Expect
-            } else if self.accept_word("filter") {
-                Legacy::Filter
-            } else {
-                Legacy::Other
-            });
-        }
-        rule.quick = self.accept("quick");
-        if self.accept("inet") {
-            rule.family = Some(Family::Inet);
-        } else if self.accept("inet6") {
-            rule.family = Some(Family::Inet6);
-        }
+        self.rule_head(&mut rule);
         self.rule_addresses(&mut rule)?;
         while !matches!(
             self.peek().token,
@@ -109,6 +89,30 @@ impl Parser<'_> {
         }
         self.push_rule(protocol, rule, span);
         Ok(())
+    }
+
+    /// Direction, `legacy`, `quick`, family.
+    fn rule_head(&mut self, rule: &mut Rule) {
+        if self.accept("response") {
+            rule.direction = Direction::Response;
+        } else {
+            self.accept("request");
+        }
+        if self.accept_word("legacy") {
+            rule.legacy = Some(if self.accept("expect") {
+                Legacy::Expect
+            } else if self.accept_word("filter") {
+                Legacy::Filter
+            } else {
+                Legacy::Other
+            });
+        }
+        rule.quick = self.accept("quick");
+        if self.accept("inet") {
+            rule.family = Some(Family::Inet);
+        } else if self.accept("inet6") {
+            rule.family = Some(Family::Inet6);
+        }
     }
 
     fn rule_addresses(&mut self, rule: &mut Rule) -> Parsed<()> {
@@ -140,25 +144,7 @@ impl Parser<'_> {
     fn rule_option(&mut self, rule: &mut Rule) -> Parsed<()> {
         let lexeme = self.next();
         match &lexeme.token {
-            Token::Keyword("method") => {
-                let span = self.peek().span;
-                let word = self.next();
-                let name = match &word.token {
-                    Token::Word(w) => w.clone(),
-                    _ => return self.unexpected(&word, "a method"),
-                };
-                if !METHODS.contains(&name.as_str()) {
-                    let upper = name.to_ascii_uppercase();
-                    let cure = if METHODS.contains(&upper.as_str()) {
-                        format!("methods are upper case: {upper}")
-                    } else {
-                        "rules know the methods of HTTP and WebDAV".to_owned()
-                    };
-                    return self.error(span, "unknown HTTP method currently not supported", &cure);
-                }
-                rule.method = Some(name);
-                Ok(())
-            }
+            Token::Keyword("method") => self.rule_method(rule),
             Token::Keyword("header") => self.key(rule, KeyKind::Header, lexeme.span),
             Token::Keyword("cookie") => self.key(rule, KeyKind::Cookie, lexeme.span),
             Token::Keyword("query") => self.key(rule, KeyKind::Query, lexeme.span),
@@ -174,24 +160,46 @@ impl Parser<'_> {
                 }
                 Ok(())
             }
-            Token::Keyword("forward") => {
-                self.expect("to")?;
-                let (name, span) = self.table_name_for("invalid forward table name")?;
-                self.rule_tables
-                    .push((self.current_protocol(), self.rule_number, span));
-                // The original resolves the name while reading the rule.
-                if !self.templates.contains_key(&name) {
-                    return self.error(span, "undefined forward table", &format!("define it before: table <{name}> {{ … }}"));
-                }
-                rule.forward = Some(name);
-                Ok(())
-            }
+            Token::Keyword("forward") => self.rule_table(rule),
             Token::Keyword("tag") => self.rule_tag(rule, lexeme.span),
             Token::Keyword("tagged") => self.rule_tagged(rule, lexeme.span),
             Token::Keyword("label") => self.rule_label(rule, lexeme.span),
             Token::Keyword("no") => self.rule_no(rule, lexeme.span),
             _ => self.unexpected(&lexeme, "an option of a rule: method, header, cookie, path, query, url, forward to, tag, tagged, label"),
         }
+    }
+
+    fn rule_method(&mut self, rule: &mut Rule) -> Parsed<()> {
+        let word = self.next();
+        let Token::Word(name) = &word.token else {
+            return self.unexpected(&word, "a method");
+        };
+        if !METHODS.contains(&name.as_str()) {
+            let upper = name.to_ascii_uppercase();
+            let cure = if METHODS.contains(&upper.as_str()) {
+                format!("methods are upper case: {upper}")
+            } else {
+                "rules know the methods of HTTP and WebDAV".to_owned()
+            };
+            let text = "unknown HTTP method currently not supported";
+            return self.error(word.span, text, &cure);
+        }
+        rule.method = Some(name.clone());
+        Ok(())
+    }
+
+    fn rule_table(&mut self, rule: &mut Rule) -> Parsed<()> {
+        self.expect("to")?;
+        let (name, span) = self.table_name_for("invalid forward table name")?;
+        self.rule_tables
+            .push((self.current_protocol(), self.rule_number, span));
+        // The original resolves the name while reading the rule.
+        if !self.templates.contains_key(&name) {
+            let cure = format!("define it before: table <{name}> {{ … }}");
+            return self.error(span, "undefined forward table", &cure);
+        }
+        rule.forward = Some(name);
+        Ok(())
     }
 
     fn rule_tag(&mut self, rule: &mut Rule, span: Span) -> Parsed<()> {
@@ -273,17 +281,7 @@ impl Parser<'_> {
                 "responses have no path, query or url",
             );
         }
-        let op = match &self.peek().token {
-            Token::Keyword("append") => KeyOp::Append,
-            Token::Keyword("set") => KeyOp::Set,
-            Token::Keyword("remove") => KeyOp::Remove,
-            Token::Keyword("hash") => KeyOp::Hash,
-            Token::Keyword("log") => KeyOp::Log,
-            _ => KeyOp::Test,
-        };
-        if op != KeyOp::Test {
-            self.next();
-        }
+        let op = self.key_op();
         if matches!(kind, KeyKind::Query | KeyKind::Url)
             && matches!(op, KeyOp::Append | KeyOp::Set | KeyOp::Remove)
         {
@@ -316,6 +314,19 @@ impl Parser<'_> {
         rule.keys.retain(|k| k.kind != kind);
         rule.keys.push(key);
         Ok(())
+    }
+
+    fn key_op(&mut self) -> KeyOp {
+        let op = match &self.peek().token {
+            Token::Keyword("append") => KeyOp::Append,
+            Token::Keyword("set") => KeyOp::Set,
+            Token::Keyword("remove") => KeyOp::Remove,
+            Token::Keyword("hash") => KeyOp::Hash,
+            Token::Keyword("log") => KeyOp::Log,
+            _ => return KeyOp::Test,
+        };
+        self.next();
+        op
     }
 
     /// Keys may be reserved words only in quotes; numbers are words here.

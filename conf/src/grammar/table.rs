@@ -169,51 +169,49 @@ impl Parser<'_> {
             weight: None,
             max_connections: None,
         };
+        while self.host_option(&mut host)? {}
+        Ok(host)
+    }
+
+    /// Reads one option; answers whether there was one.
+    fn host_option(&mut self, host: &mut TemplateHost) -> Parsed<bool> {
         let max = i64::from(u32::MAX);
-        loop {
-            let span = self.peek().span;
-            if self.accept("retry") {
-                let n = self.ranged("'retry'", "invalid retry value", 0, i64::from(i32::MAX))?;
-                self.once(host.retry.is_some(), "retry value already set", span)?;
-                host.retry = u32::try_from(n).ok();
-            } else if self.accept("parent") {
-                let n = self.ranged("'parent'", "invalid parent value", 0, max)?;
-                self.once(host.parent.is_some(), "parent value already set", span)?;
-                host.parent = u32::try_from(n).ok();
-            } else if self.accept("priority") {
-                let n = self.ranged(
-                    "'priority'",
-                    "invalid priority value",
-                    0,
-                    i64::from(limits::PRIORITY_MAX),
-                )?;
-                self.once(host.priority.is_some(), "priority already set", span)?;
-                host.priority = u8::try_from(n).ok();
-            } else if self.accept("ip") {
-                self.expect("ttl")?;
-                let n = self.ranged("'ip ttl'", "invalid ttl value", 0, 255)?;
-                self.once(host.ip_ttl.is_some(), "ttl value already set", span)?;
-                host.ip_ttl = u8::try_from(n).ok();
-            } else if self.accept_word("weight") {
-                let n = self.ranged("'weight'", "invalid weight", 1, limits::WEIGHT_MAX)?;
-                self.once(host.weight.is_some(), "weight already set", span)?;
-                host.weight = u16::try_from(n).ok();
-            } else if self.accept_word("max") {
-                if !self.accept_word("connections") {
-                    let lexeme = self.next();
-                    return self.unexpected(&lexeme, "'connections'");
-                }
-                let n = self.ranged("'max connections'", "invalid max connections", 1, max)?;
-                self.once(
-                    host.max_connections.is_some(),
-                    "max connections already set",
-                    span,
-                )?;
-                host.max_connections = u32::try_from(n).ok();
-            } else {
-                return Ok(host);
+        let span = self.peek().span;
+        if self.accept("retry") {
+            let n = self.ranged("'retry'", "invalid retry value", 0, i64::from(i32::MAX))?;
+            self.once(host.retry.is_some(), "retry value already set", span)?;
+            host.retry = u32::try_from(n).ok();
+        } else if self.accept("parent") {
+            let n = self.ranged("'parent'", "invalid parent value", 0, max)?;
+            self.once(host.parent.is_some(), "parent value already set", span)?;
+            host.parent = u32::try_from(n).ok();
+        } else if self.accept("priority") {
+            let most = i64::from(limits::PRIORITY_MAX);
+            let n = self.ranged("'priority'", "invalid priority value", 0, most)?;
+            self.once(host.priority.is_some(), "priority already set", span)?;
+            host.priority = u8::try_from(n).ok();
+        } else if self.accept("ip") {
+            self.expect("ttl")?;
+            let n = self.ranged("'ip ttl'", "invalid ttl value", 0, 255)?;
+            self.once(host.ip_ttl.is_some(), "ttl value already set", span)?;
+            host.ip_ttl = u8::try_from(n).ok();
+        } else if self.accept_word("weight") {
+            let n = self.ranged("'weight'", "invalid weight", 1, limits::WEIGHT_MAX)?;
+            self.once(host.weight.is_some(), "weight already set", span)?;
+            host.weight = u16::try_from(n).ok();
+        } else if self.accept_word("max") {
+            if !self.accept_word("connections") {
+                let lexeme = self.next();
+                return self.unexpected(&lexeme, "'connections'");
             }
+            let n = self.ranged("'max connections'", "invalid max connections", 1, max)?;
+            let already = host.max_connections.is_some();
+            self.once(already, "max connections already set", span)?;
+            host.max_connections = u32::try_from(n).ok();
+        } else {
+            return Ok(false);
         }
+        Ok(true)
     }
 
     fn once(&mut self, already: bool, message: &str, span: Span) -> Parsed<()> {

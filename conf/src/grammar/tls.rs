@@ -63,40 +63,14 @@ impl Parser<'_> {
                 }
                 self.tls_flag(&mut protocol.tls.flags, &w, !no, lexeme.span)?;
             }
-            Token::Keyword("edh") => {
-                protocol.tls.edh = if self.accept("params") {
-                    if let Some(params) = self.old_edh_params(protocol) {
-                        protocol.tls.edh = params;
-                        return Ok(());
-                    }
-                    let span = self.peek().span;
-                    let params = self.string("none, auto or legacy")?;
-                    if !["none", "auto", "legacy"].contains(&params.as_str()) {
-                        return self.error(
-                            span,
-                            &format!("tls edh params {params}: invalid dheparams param"),
-                            "'none', 'auto' or 'legacy'",
-                        );
-                    }
-                    params
-                } else {
-                    "auto".to_owned()
-                };
-            }
+            Token::Keyword("edh") => protocol.tls.edh = self.edh()?,
             Token::Keyword("ciphers") if !no => {
                 protocol.tls.ciphers = self
                     .name("ciphers in quotes", CIPHERS_MAX, "tlsciphers truncated")?
                     .0;
             }
             Token::Keyword("ecdhe") if !no => {
-                let span = self.peek().span;
-                let curves = self.string("curves")?;
-                self.curves(&curves, span)?;
-                if curves.len() > CURVES_MAX {
-                    let cure = format!("at most {CURVES_MAX} characters");
-                    return self.error(span, "tls ecdhe curves truncated", &cure);
-                }
-                protocol.tls.ecdhe = curves;
+                protocol.tls.ecdhe = self.ecdhe()?;
             }
             Token::Keyword("ca") if !no => self.tls_ca(protocol)?,
             Token::Keyword("client") if !no => {
@@ -107,6 +81,35 @@ impl Parser<'_> {
             _ => return self.unexpected(&lexeme, "a tls option"),
         }
         Ok(())
+    }
+
+    /// `edh [params WORD]`; `edh` was read.
+    fn edh(&mut self) -> Parsed<String> {
+        if !self.accept("params") {
+            return Ok("auto".to_owned());
+        }
+        if let Some(params) = self.old_edh_params() {
+            return Ok(params);
+        }
+        let span = self.peek().span;
+        let params = self.string("none, auto or legacy")?;
+        if !["none", "auto", "legacy"].contains(&params.as_str()) {
+            let text = format!("tls edh params {params}: invalid dheparams param");
+            return self.error(span, &text, "'none', 'auto' or 'legacy'");
+        }
+        Ok(params)
+    }
+
+    /// `ecdhe CURVES`; the first word was read.
+    fn ecdhe(&mut self) -> Parsed<String> {
+        let span = self.peek().span;
+        let curves = self.string("curves")?;
+        self.curves(&curves, span)?;
+        if curves.len() > CURVES_MAX {
+            let cure = format!("at most {CURVES_MAX} characters");
+            return self.error(span, "tls ecdhe curves truncated", &cure);
+        }
+        Ok(curves)
     }
 
     pub(super) fn curves(&mut self, curves: &str, span: Span) -> Parsed<()> {

@@ -172,3 +172,53 @@ pub fn round_trip(config: &conf::Config, source: &str) {
         );
     }
 }
+
+/// One file of any bytes, and a list of keys beside it.
+struct Bytes<'a>(&'a [u8]);
+
+impl conf::Source for Bytes<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        match path.to_str() {
+            Some("x.conf") => Ok(self.0.to_vec()),
+            Some("keys") => Ok(b"# keys\na b\n\nc\n".to_vec()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+/// Any bytes as relayd.conf: no panic, every place within the text, and what is accepted can be written back.
+/// What the tests try with texts of their own the fuzzer tries with anything.
+pub fn judge(data: &[u8]) {
+    let source = Bytes(data);
+    let mut loaded = conf::load(Path::new("x.conf"), &[], &source, &Everywhere);
+    for diagnostic in loaded.diagnostics.list() {
+        if let Some(span) = diagnostic.span {
+            let file = loaded.sources.file(span.file).expect("a file");
+            assert!(span.start <= span.end, "{span:?}");
+            assert!(
+                file.text
+                    .get(span.start as usize..span.end as usize)
+                    .is_some()
+            );
+        }
+        let rendered = diagnostic.render(&loaded.sources, false);
+        assert!(rendered.starts_with(&diagnostic.line(&loaded.sources)));
+        let place = diagnostic.place(&loaded.sources);
+        assert_eq!(place.is_some(), diagnostic.span.is_some());
+    }
+    assert_eq!(loaded.config.is_none(), loaded.diagnostics.failed());
+    if let Some(config) = loaded.config.clone().map(placeless) {
+        for written in [conf::dump(&config), conf::modern(&config)] {
+            let source = Bytes(written.as_bytes());
+            let again = conf::load(Path::new("x.conf"), &[], &source, &Everywhere);
+            let messages = lines(&again);
+            assert_eq!(
+                again.config.map(placeless).as_ref(),
+                Some(&config),
+                "{}\n----\n{written}\n{messages:#?}",
+                String::from_utf8_lossy(data)
+            );
+        }
+    }
+    loaded.check_certificates(&source, true);
+}

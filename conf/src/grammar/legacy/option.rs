@@ -71,13 +71,12 @@ impl Parser<'_> {
     }
 
     /// `edh params N` of before 5.6 (bits); `params` was read. Answers the modern word.
-    pub(in crate::grammar) fn old_edh_params(&mut self, protocol: &Protocol) -> Option<String> {
+    pub(in crate::grammar) fn old_edh_params(&mut self) -> Option<String> {
         let lexeme = self.peek().clone();
         // Only within 'ssl': today's grammar refuses a number here.
         if !self.in_ssl || !matches!(lexeme.token, Token::Number(_)) {
             return None;
         }
-        let _ = protocol;
         self.next();
         self.old(lexeme.span, "edh params BITS", "'edh params auto'");
         Some("auto".to_owned())

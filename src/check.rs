@@ -78,7 +78,7 @@ fn rules(config: &Config, name: Option<&str>, options: &Options) -> Result<Strin
         (None, Backend::Auto) => system(),
         (None, _) => serving(options),
     };
-    let desired = Ruleset::all_up(config);
+    let desired = Ruleset::all_up(config, options.count_traffic);
     filter::verify(kind, &desired).map_err(|e| e.to_string())?;
     Ok(filter::preview(kind, &options.table, &desired))
 }
@@ -90,7 +90,7 @@ fn redirects(config: &Config, options: &Options) -> Result<(), FilterError> {
         return Ok(());
     }
     let kind = serving(options);
-    let desired = Ruleset::all_up(config);
+    let desired = Ruleset::all_up(config, options.count_traffic);
     filter::verify(kind, &desired)?;
     if privileges::is_root()
         && let Err(error) = filter::surroundings(kind, &options.table, &desired)

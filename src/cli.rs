@@ -150,6 +150,12 @@ const FLAGS: &[Flag] = &[
         "protect_table",
         "keep other programs from changing the nftables table: true or false",
     ),
+    option(
+        "count-traffic",
+        "BOOLEAN",
+        "count_traffic",
+        "count packets and bytes of the hosts of redirects: true or false",
+    ),
     option("log-format", "FORMAT", "log_format", "plain or json"),
     option(
         "state-directory",

@@ -108,7 +108,7 @@ fn surroundings(config: &Config, options: &Options) -> Result<Vec<String>, Filte
         return Ok(Vec::new());
     }
     let kind = kind(options.backend);
-    let desired = Ruleset::all_up(config);
+    let desired = Ruleset::all_up(config, options.count_traffic);
     filter::verify(kind, &desired)?;
     filter::surroundings(kind, &options.table, &desired)
 }

@@ -28,6 +28,8 @@ pub struct Options {
     pub kill_tcp: bool,
     /// Keep other programs from changing the nftables table, where the kernel can (Linux 6.9).
     pub protect_table: bool,
+    /// Count packets and bytes of the hosts of redirects, which costs each packet of this system a look at its mark.
+    pub count_traffic: bool,
     /// Form of log lines.
     pub log_format: LogFormat,
     /// Where state that survives a restart is kept.
@@ -46,6 +48,7 @@ impl Default for Options {
             table: "relayd".to_owned(),
             kill_tcp: false,
             protect_table: true,
+            count_traffic: false,
             log_format: LogFormat::Plain,
             state_directory: PathBuf::from("/var/lib/relayd"),
         }

@@ -72,6 +72,7 @@ mod measure {
             tag: None,
             session_timeout: Duration::from_secs(600),
             masquerade: false,
+            count_traffic: false,
         }
     }
 

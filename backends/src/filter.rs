@@ -64,6 +64,8 @@ pub struct Service {
     pub session_timeout: Duration,
     /// Masquerade towards the hosts.
     pub masquerade: bool,
+    /// Count packets and bytes of each host.
+    pub count_traffic: bool,
 }
 
 /// Desired state of one host of a service.
@@ -101,11 +103,12 @@ pub enum ServerState {
 impl Ruleset {
     /// The redirections of a configuration with every host up: what `-n` shows, and what a configuration is judged by
     /// before it is accepted.
-    pub fn all_up(config: &Config) -> Ruleset {
+    pub fn all_up(config: &Config, count_traffic: bool) -> Ruleset {
         let services = config.redirects.iter().map(|redirect| {
             let key = redirect.key.unwrap_or(HashKey([0; 16]));
             let mut service = Service::new(config, redirect, key);
             service.active = !redirect.disabled;
+            service.count_traffic = count_traffic;
             for server in &mut service.servers {
                 server.state = ServerState::Up;
             }
@@ -157,6 +160,7 @@ impl Service {
             tag: redirect.tag.clone(),
             session_timeout: redirect.session_timeout,
             masquerade: redirect.masquerade,
+            count_traffic: false,
         }
     }
 
@@ -197,6 +201,21 @@ pub struct ServiceStatistics {
     pub sessions: u64,
     /// Connections per host.
     pub hosts: Vec<(HostId, u64)>,
+    /// Packets and bytes per host, where they are counted.
+    pub traffic: Vec<(HostId, Traffic)>,
+}
+
+/// Packets and bytes of a host's connections, IP headers included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Packets to clients.
+    pub packets_out: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
 }
 
 /// What a backend can do; anything else in a configuration is an error that names the backend.

@@ -93,6 +93,7 @@ impl PacketFilter for Recording {
             id: s.id,
             sessions: 0,
             hosts: Vec::new(),
+            traffic: Vec::new(),
         };
         Ok(self.current.services.iter().map(zero).collect())
     }

@@ -79,6 +79,7 @@ impl PacketFilter for Userland {
                 id: service.id,
                 sessions: hosts.iter().map(|(_, n)| n).sum(),
                 hosts,
+                traffic: Vec::new(),
             }
         };
         Ok(self.current.services.iter().map(count).collect())

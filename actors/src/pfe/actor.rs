@@ -58,7 +58,7 @@ struct Staged {
 /// The actor.
 pub struct Pfe {
     pub(super) link: Sender,
-    options: Arc<Options>,
+    pub(super) options: Arc<Options>,
     pub(super) state: State,
     pub(super) backend: Addr<Backend>,
     pub(super) control: Addr<Control>,

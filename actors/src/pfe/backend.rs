@@ -222,7 +222,7 @@ impl Backend {
         let Some(filter) = &self.filter else {
             return Ok(false);
         };
-        filter.verify(&Ruleset::all_up(config))?;
+        filter.verify(&Ruleset::all_up(config, false))?;
         Ok(filter.serving())
     }
 

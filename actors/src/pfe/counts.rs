@@ -53,6 +53,7 @@ impl Pfe {
             let counter = self.state.redirect_sessions.entry(name);
             counter.or_default().add(new);
             self.state.host_sessions.insert(id, service.hosts);
+            self.state.host_traffic.insert(id, service.traffic);
         }
     }
 

@@ -6,12 +6,13 @@ use super::state::{Situation, State};
 use crate::link::SessionInfo;
 use conf::limits;
 use conf::model::{self, Check, Host, HostId, Redirect, RedirectId, Relay, Router, Table, TableId};
-use protocols::control::extension::{Answer, Object, Topic};
+use protocols::control::extension::{Answer, Object, Share, Topic, Traffic};
 use protocols::control::record::{
     HostRecord, RedirectRecord, RelayRecord, RouteRecord, RouterRecord, SessionRecord,
     StatisticsRecord, TableRecord,
 };
 use protocols::control::{Reply, flags, rows};
+use std::collections::HashMap;
 use std::time::Duration;
 
 fn bit(on: bool, flag: u32) -> u32 {
@@ -321,7 +322,30 @@ fn redirect_object(state: &State, redirect: &Redirect) -> Object {
         },
         mode: redirect.mode.keyword().to_owned(),
         statistics: redirect_statistics(state, redirect).into(),
+        shares: shares(state, redirect.id),
     }
+}
+
+fn shares(state: &State, id: RedirectId) -> Vec<Share> {
+    let traffic = state.host_traffic.get(&id).into_iter().flatten();
+    let traffic: HashMap<HostId, Traffic> = traffic
+        .map(|(host, t)| {
+            let counted = Traffic {
+                packets_in: t.packets_in,
+                bytes_in: t.bytes_in,
+                packets_out: t.packets_out,
+                bytes_out: t.bytes_out,
+            };
+            (*host, counted)
+        })
+        .collect();
+    let hosts = state.host_sessions.get(&id).into_iter().flatten();
+    let share = |(host, sessions): &(HostId, u64)| Share {
+        host: host.0,
+        sessions: *sessions,
+        traffic: traffic.get(host).copied(),
+    };
+    hosts.map(share).collect()
 }
 
 fn relay_object(state: &State, relay: &Relay) -> Object {

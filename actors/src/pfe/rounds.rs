@@ -54,8 +54,10 @@ impl Pfe {
             .key
             .unwrap_or_else(|| derive_key(&self.state.seed, &redirect.name));
         let backup = redirect.backup.and_then(|id| self.state.table(id));
+        let mut service = Service::new(&self.state.config, redirect, key);
+        service.count_traffic = self.options.count_traffic;
         Configure {
-            service: Service::new(&self.state.config, redirect, key),
+            service,
             backup_name: backup.map(|t| t.name.clone()).unwrap_or_default(),
             description: redirect.clone(),
         }

@@ -5,6 +5,7 @@
 use super::state::{Situation, State};
 use crate::link::Sample;
 use crate::status::names;
+use conf::model::{HostId, Redirect};
 use std::cell::Cell;
 
 /// What the actors of this process count.
@@ -25,6 +26,33 @@ pub struct Counters {
 /// Counts one more.
 pub fn count(cell: &Cell<u64>) {
     cell.set(cell.get().saturating_add(1));
+}
+
+/// Samples of the hosts of a redirection.
+fn host_samples(state: &State, redirect: &Redirect, samples: &mut Vec<Sample>) {
+    let place = |id: HostId| {
+        let (table, host) = state.host(id)?;
+        Some((host.name.as_str(), table.name.as_str(), host.id.to_string()))
+    };
+    for (host, sessions) in state.host_sessions.get(&redirect.id).into_iter().flatten() {
+        if let Some((host, table, id)) = place(*host) {
+            let labels = [redirect.name.as_str(), host, table, &id];
+            samples.push(names::REDIRECT_HOST_SESSIONS.sample(&labels, *sessions as f64));
+        }
+    }
+    for (host, traffic) in state.host_traffic.get(&redirect.id).into_iter().flatten() {
+        let Some((host, table, id)) = place(*host) else {
+            continue;
+        };
+        for (direction, packets, bytes) in [
+            ("in", traffic.packets_in, traffic.bytes_in),
+            ("out", traffic.packets_out, traffic.bytes_out),
+        ] {
+            let labels = [redirect.name.as_str(), host, table, &id, direction];
+            samples.push(names::REDIRECT_HOST_PACKETS.sample(&labels, packets as f64));
+            samples.push(names::REDIRECT_HOST_BYTES.sample(&labels, bytes as f64));
+        }
+    }
 }
 
 /// All samples of pfe.
@@ -52,17 +80,7 @@ pub fn samples(state: &State, counters: &Counters) -> Vec<Sample> {
             names::REDIRECT_DISABLED.sample(&labels, f64::from(u8::from(off))),
             names::REDIRECT_SESSIONS.sample(&labels, sessions as f64),
         ]);
-        for (host, sessions) in state.host_sessions.get(&redirect.id).into_iter().flatten() {
-            if let Some((table, host)) = state.host(*host) {
-                let labels = [
-                    redirect.name.as_str(),
-                    host.name.as_str(),
-                    table.name.as_str(),
-                    &host.id.to_string(),
-                ];
-                samples.push(names::REDIRECT_HOST_SESSIONS.sample(&labels, *sessions as f64));
-            }
-        }
+        host_samples(state, redirect, &mut samples);
     }
     for relay in &state.config.relays {
         let off = f64::from(u8::from(state.relay_off(relay.id)));

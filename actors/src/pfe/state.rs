@@ -3,7 +3,7 @@
 //! Must never send, log or wait.
 
 use crate::link::{Admin, RunState};
-use backends::filter::ServerState;
+use backends::filter::{ServerState, Traffic};
 use conf::Config;
 use conf::model::{Check, Host, HostId, Redirect, RedirectId, RelayId, Table, TableId};
 use protocols::control::statistics::SessionCounter;
@@ -42,6 +42,8 @@ pub struct State {
     pub relay_sessions: BTreeMap<(String, u32), SessionCounter>,
     /// Sessions of redirections by host, as the packet filter counts them.
     pub host_sessions: BTreeMap<RedirectId, Vec<(HostId, u64)>>,
+    /// Packets and bytes of redirections by host, where they are counted.
+    pub host_traffic: BTreeMap<RedirectId, Vec<(HostId, Traffic)>>,
     hosts: HashMap<HostId, HostStatus>,
     places: HashMap<HostId, (usize, usize)>,
     tables: HashMap<TableId, usize>,

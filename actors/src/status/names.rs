@@ -108,6 +108,8 @@ metrics! {
     REDIRECT_DISABLED = Gauge "relayd_redirect_disabled" ["redirect"] "Whether the redirect is disabled.";
     REDIRECT_SESSIONS = Counter "relayd_redirect_sessions_total" ["redirect"] "Sessions that the redirect began.";
     REDIRECT_HOST_SESSIONS = Counter "relayd_redirect_host_sessions_total" ["redirect", "host", "table", "id"] "Sessions of the redirect that went to the host.";
+    REDIRECT_HOST_PACKETS = Counter "relayd_redirect_host_packets_total" ["redirect", "host", "table", "id", "direction"] "Packets of the redirect and the host, with the option count_traffic; direction is in (from clients) or out (to clients).";
+    REDIRECT_HOST_BYTES = Counter "relayd_redirect_host_bytes_total" ["redirect", "host", "table", "id", "direction"] "Bytes of these packets, IP headers included.";
 
     FILTER_CHANGES = Counter "relayd_packet_filter_changes_total" [] "Changes made in the packet filter, one for each round of changes.";
     FILTER_ERRORS = Counter "relayd_packet_filter_errors_total" [] "Changes that the packet filter refused.";

@@ -26,6 +26,7 @@ pub fn service(name: &str, hosts: u8) -> Service {
         tag: None,
         session_timeout: Duration::from_secs(600),
         masquerade: false,
+        count_traffic: false,
     }
 }
 

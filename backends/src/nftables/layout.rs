@@ -3,8 +3,8 @@
 //! Must never grow with the number of redirects: every rule that names a set makes each transaction dearer.
 
 use super::model::{
-    At, Carries, Chain, Dynamic, Family, Fragment, Hook, Ip, Kind, Load, Rule, Set, Statement,
-    Type, Verdict,
+    At, Carries, Chain, Dynamic, Family, Fragment, Hook, Ip, Kind, Load, Name, Rule, Set,
+    Statement, Type, Verdict,
 };
 
 /// Comment of the table.
@@ -17,6 +17,8 @@ pub(super) const STICKY_MAX: u32 = 65536;
 pub(super) const STICKY_SECONDS: u32 = 600;
 /// The chain that turns a slot into a host.
 pub(super) const PICK: &str = "pick";
+/// Sets that count packets from clients and to clients, by host.
+pub const TRAFFIC: [&str; 2] = ["traffic_in", "traffic_out"];
 /// Hosts with a connection limit.
 const CAP_MAX: u32 = 65535;
 
@@ -48,6 +50,13 @@ const fn live(name: &'static str, data: &'static [Type]) -> Set {
     }
 }
 
+const fn traffic(name: &'static str) -> Set {
+    Set {
+        counter: true,
+        ..plain(name, &[Type::Mark], Carries::Nothing)
+    }
+}
+
 const fn sticky(name: &'static str, key: &'static [Type]) -> Set {
     Set {
         dynamic: true,
@@ -75,6 +84,8 @@ const SVCIF6: &[Type] = &[
 /// The sets of the table, in the order they are made.
 pub fn sets() -> Vec<Set> {
     vec![
+        traffic(TRAFFIC[0]),
+        traffic(TRAFFIC[1]),
         // What the numbers in ct marks mean; read back by a daemon that adopts the table.
         plain("ids", &[Type::Mark], Carries::Nothing),
         plain("masq", &[Type::Mark], Carries::Nothing),
@@ -198,6 +209,38 @@ fn dispatch(which: &[(bool, bool)]) -> Vec<Rule> {
                 .map(move |(interface, range)| rule(ip, *interface, *range))
         })
         .collect()
+}
+
+/// Chains that count every packet of a redirected connection once, after its mark is known.
+pub fn traffic_chains() -> [(Name, Chain); 2] {
+    let count = |at, from_wire: bool| {
+        let [from_clients, to_clients] = TRAFFIC;
+        let rule = |reply: bool| {
+            let set = if reply { to_clients } else { from_clients };
+            let mut rule = vec![Statement::Direction { reply }, Statement::MarkIn(set)];
+            if from_wire {
+                rule.insert(0, Statement::FromWire);
+            }
+            rule
+        };
+        let hook = Hook {
+            kind: Kind::Filter,
+            at,
+            priority: -80,
+            priority_name: "-80",
+            device: None,
+        };
+        Chain {
+            hook: Some(hook),
+            rules: vec![rule(false), rule(true)],
+        }
+    };
+    // A packet of this system to itself passes both hooks.
+    [
+        ("count", count(At::Prerouting, true)),
+        ("count_out", count(At::Output, false)),
+    ]
+    .map(|(name, chain)| ((Family::Inet, name.to_owned()), chain))
 }
 
 fn masquerade() -> Rule {

@@ -26,6 +26,9 @@ use service::Context;
 pub fn base<'a>(services: impl Iterator<Item = &'a Service> + Clone) -> Fragment {
     let mut base = layout::base();
     base.objects = service::timeouts(services.clone());
+    if services.clone().any(|s| s.count_traffic) {
+        base.chains.extend(layout::traffic_chains());
+    }
     base.chains.extend(dsr::base_chains(services));
     base
 }

@@ -364,6 +364,13 @@ pub enum Statement {
     },
     /// `meta mark @SET`: counts in the element of the mark
     MarkIn(&'static str),
+    /// `iifname != "lo"`: not a packet of this system to itself
+    FromWire,
+    /// `ct direction original` (from the client) or `reply`
+    Direction {
+        /// From the host.
+        reply: bool,
+    },
     /// `ct status dnat`
     Translated,
     /// `ct mark & 0xfffff000 == @SET`

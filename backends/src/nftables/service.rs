@@ -3,7 +3,7 @@
 //! Must never look at another redirect: a change of one rewrites only its own part.
 
 use super::dsr;
-use super::layout::{LOG_GROUP, PICK, live_map, service_map, slot_map};
+use super::layout::{LOG_GROUP, PICK, TRAFFIC, live_map, service_map, slot_map};
 use super::model::{
     Chain, Data, Family, Fragment, Ip, Key, Name, Object, Rule, Selector, Statement, Value, Verdict,
 };
@@ -168,6 +168,13 @@ impl Builder<'_> {
                     Data::Nothing,
                 )
                 .comment = Some(label.clone());
+            if self.service.count_traffic {
+                for set in TRAFFIC {
+                    let key = vec![Value::Mark(*mark)];
+                    self.fragment
+                        .element((Family::Inet, set), key, Data::Nothing);
+                }
+            }
         }
     }
 

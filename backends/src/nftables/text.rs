@@ -306,6 +306,9 @@ impl Display for Statement {
                 write!(f, "dnat {} to ct mark map @{map}", ip.keyword())
             }
             Statement::MarkIn(set) => write!(f, "ct mark @{set}"),
+            Statement::FromWire => f.write_str("iifname != \"lo\""),
+            Statement::Direction { reply: false } => f.write_str("ct direction original"),
+            Statement::Direction { reply: true } => f.write_str("ct direction reply"),
             Statement::Translated => f.write_str("ct status dnat"),
             Statement::RedirectIn(set) => write!(f, "ct mark & 0xfffff000 == @{set}"),
             Statement::Masquerade => f.write_str("masquerade"),

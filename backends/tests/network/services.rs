@@ -60,6 +60,7 @@ pub fn service(name: &str, hosts: usize) -> Service {
         tag: None,
         session_timeout: Duration::from_secs(600),
         masquerade: false,
+        count_traffic: false,
     }
 }
 

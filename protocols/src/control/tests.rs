@@ -510,6 +510,7 @@ fn reply() -> impl Strategy<Value = Reply> {
                 active_table: Some(1),
                 mode: "roundrobin".to_owned(),
                 statistics: Statistics::default(),
+                shares: Vec::new(),
             })))
         ),
     ]

@@ -340,6 +340,14 @@ fn statement(
         Statement::MarkIn(set) => {
             exprs.extend([load_mark(table, 0), lookup(set, 0, false)]);
         }
+        Statement::FromWire => exprs.extend([
+            meta(libc::NFT_META_IIFNAME, 0),
+            compare(libc::NFT_CMP_NEQ, b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+        ]),
+        Statement::Direction { reply } => exprs.extend([
+            ct(libc::NFT_CT_DIRECTION, 0),
+            compare(libc::NFT_CMP_EQ, &[u8::from(*reply)]),
+        ]),
         Statement::Translated => exprs.extend([
             ct(libc::NFT_CT_STATUS, 0),
             mask(&DST_NAT.to_ne_bytes(), 0),

@@ -20,7 +20,7 @@ use super::numbers::Numbers;
 use super::service::{self, Context};
 use crate::filter::{
     Capabilities, FilterError, PacketFilter, Ruleset, Service, ServiceStatistics, Settings,
-    TableChange, diff,
+    TableChange, Traffic, diff,
 };
 use conf::model::{HostId, RedirectId};
 use dump::Counters;
@@ -48,7 +48,15 @@ const LIVE: [SetName; 5] = [
 /// Set of connections by limited host.
 const CAP: &str = "cap";
 /// Sets that a resynchronisation leaves alone: numbers and what the packet path learned.
-const KEPT: [&str; 5] = ["ids", "sticky4", "sticky6", "flow4", "flow6"];
+const KEPT: [&str; 7] = [
+    "ids",
+    "sticky4",
+    "sticky6",
+    "flow4",
+    "flow6",
+    "traffic_in",
+    "traffic_out",
+];
 
 /// Whether this process may use nftables here. Changes nothing.
 ///
@@ -257,6 +265,28 @@ impl Nftables {
         Ok(all)
     }
 
+    /// Packets and bytes by mark; empty unless they are counted.
+    fn traffic(&mut self) -> Result<BTreeMap<u32, Traffic>, FilterError> {
+        let mut all: BTreeMap<u32, Traffic> = BTreeMap::new();
+        if !self.current.services.iter().any(|s| s.count_traffic) {
+            return Ok(all);
+        }
+        let [from_clients, to_clients] = layout::TRAFFIC;
+        let of =
+            |netlink: &mut Netlink, set| dump::counters(netlink, Family::Inet, &self.table, set);
+        let answers = [from_clients, to_clients].map(|set| of(&mut self.netlink, set));
+        let [incoming, outgoing] = answers;
+        for (mark, (packets, bytes)) in self.asked(incoming)? {
+            let entry = all.entry(mark).or_default();
+            (entry.packets_in, entry.bytes_in) = (packets, bytes);
+        }
+        for (mark, (packets, bytes)) in self.asked(outgoing)? {
+            let entry = all.entry(mark).or_default();
+            (entry.packets_out, entry.bytes_out) = (packets, bytes);
+        }
+        Ok(all)
+    }
+
     fn context(&mut self, service: &Service) -> Result<Context, FilterError> {
         let label = match &service.tag {
             Some(tag) => Some(self.labels.bit(&service.name, &tag.name)?),
@@ -313,7 +343,8 @@ impl Nftables {
 
     /// Counters of elements that are about to be deleted, so that a host's sessions do not begin at zero again.
     fn rescue_counters(&mut self, change: &Change) -> Result<(), FilterError> {
-        for set in self.sets.iter().filter(|s| s.counter) {
+        let live = |s: &&Set| LIVE.contains(&(s.family, s.name));
+        for set in self.sets.iter().filter(live) {
             let keys: Vec<Key> = change
                 .deleted
                 .get(&(set.family, set.name))
@@ -432,7 +463,7 @@ impl Nftables {
             let Some(set) = self.set(*name) else {
                 continue;
             };
-            let counted = |key: &Key| match (set.counter, key.first()) {
+            let counted = |key: &Key| match (LIVE.contains(name), key.first()) {
                 (true, Some(Value::Mark(mark))) => self.counted.get(mark).copied(),
                 _ => None,
             };
@@ -702,6 +733,7 @@ impl PacketFilter for Nftables {
 
     fn statistics(&mut self) -> Result<Vec<ServiceStatistics>, FilterError> {
         let live = self.live_counters()?;
+        let traffic = self.traffic()?;
         let answer = dump::objects(&mut self.netlink, Family::Inet, &self.table);
         let mut objects = self.asked(answer)?;
         if self.netdev {
@@ -719,15 +751,17 @@ impl PacketFilter for Nftables {
             };
             let counter = format!("c_{}", service::identifier(&service.name, numbered));
             let of_mark = |mark: &u32| live.get(mark).or_else(|| self.counted.get(mark));
-            let mut seen = BTreeSet::new();
-            let hosts = service.servers.iter().filter_map(|server| {
+            let mut hosts = BTreeMap::new();
+            for server in &service.servers {
                 let mark = numbered.mark(server, service.keep_port);
-                let (packets, _) = of_mark(&mark)?;
-                seen.insert(mark).then_some((server.id, *packets))
-            });
+                hosts.entry(mark).or_insert(server.id);
+            }
+            let sessions_of = |(mark, id): (&u32, &HostId)| Some((*id, of_mark(mark)?.0));
+            let traffic_of = |(mark, id): (&u32, &HostId)| Some((*id, *traffic.get(mark)?));
             all.push(ServiceStatistics {
                 id: service.id,
-                hosts: hosts.collect(),
+                hosts: hosts.iter().filter_map(sessions_of).collect(),
+                traffic: hosts.iter().filter_map(traffic_of).collect(),
                 sessions: sessions.get(counter.as_str()).copied().unwrap_or(0),
             });
         }

@@ -4,7 +4,7 @@
 
 mod object;
 
-pub use object::{Event, Object, Statistics};
+pub use object::{Event, Object, Share, Statistics, Traffic};
 
 use super::ControlError;
 use super::request::ObjectId;

@@ -26,6 +26,30 @@ pub struct Statistics {
     pub interval: u64,
 }
 
+/// What went to one host of a redirection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// Id of the host.
+    pub host: u32,
+    /// Sessions.
+    pub sessions: u64,
+    /// Packets and bytes, where they are counted.
+    pub traffic: Option<Traffic>,
+}
+
+/// Packets and bytes of a host's connections, IP headers included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets from clients.
+    pub packets_in: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Packets to clients.
+    pub packets_out: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
+}
+
 /// An object as `relayctl -j` shows it. Other objects are referred to by id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -52,6 +76,9 @@ pub enum Object {
         mode: String,
         /// Sessions.
         statistics: Statistics,
+        /// What went to each host.
+        #[serde(default)]
+        shares: Vec<Share>,
     },
     /// A table instance.
     Table {

@@ -624,6 +624,10 @@ async fn big_bodies_pass_whatever_the_speed_of_the_client() {
     );
     assert!(client.ask(&put).await.ends_with("/up"));
     assert!(web.requests()[1].ends_with(&body));
+    // A body that was spliced leaves its connection as fit for the next request as any other.
+    client.ask("GET /big HTTP/1.1\r\n\r\n").await;
+    client.ask("GET /a HTTP/1.1\r\n\r\n").await;
+    assert_eq!(web.connections(), [1, 1, 1, 1]);
     setup.running.stop().await;
 }
 

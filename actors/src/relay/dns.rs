@@ -8,6 +8,7 @@ use super::relays::Relay;
 use super::session::{Ended, Session};
 use super::sockets;
 use super::udp_actor::{Client, Listener, drain};
+use backends::sys::datagrams::{Batch, Onward};
 use conf::limits;
 use protocols::dns::Queries;
 use protocols::log::session as words;
@@ -63,14 +64,43 @@ struct Query {
 }
 
 impl Resolvers {
-    /// Passes a query on; answers whether it was.
-    pub fn query(
+    /// Passes the queries of a batch on. Those that came together leave together, by one of the ports at random:
+    /// whoever forges an answer must guess it all the same.
+    pub fn queries(&self, listener: &Rc<Listener>, relay: &Rc<Relay>, batch: &mut Batch) {
+        let counters = &listener.context.counters;
+        let mut ports = Vec::new();
+        batch.each(|message, address, local| {
+            let address = address?;
+            let by = self.query(
+                listener,
+                relay,
+                message,
+                Client { address, local },
+                &mut ports,
+            );
+            if by.is_none() {
+                counters.datagrams_dropped.up();
+            }
+            Some(Onward { by: by?, to: None })
+        });
+        for (by, port) in ports.iter().enumerate() {
+            let sent = batch.send(&port.socket, by);
+            counters.datagrams.add(sent.datagrams);
+            counters.bytes_in.add(sent.bytes);
+            counters.connect_errors.add(sent.dropped);
+            counters.datagrams_dropped.add(sent.dropped);
+        }
+    }
+
+    /// Gives a query an id of ours; answers which of `ports` takes it on, if any does.
+    fn query(
         &self,
         listener: &Rc<Listener>,
         relay: &Rc<Relay>,
         message: &mut [u8],
         client: Client,
-    ) -> bool {
+        ports: &mut Vec<Rc<Shared>>,
+    ) -> Option<usize> {
         let context = &listener.context;
         let query = Query {
             client,
@@ -87,29 +117,18 @@ impl Resolvers {
         let Some(server) = server else {
             let ended = Ended::closed(words::FAILED);
             log(context, relay, query, None, &ended);
-            return false;
+            return None;
         };
-        let Ok(port) = self.port(listener, relay, server) else {
-            return false;
+        let by = match ports.iter().position(|port| port.server == server) {
+            Some(by) => by,
+            None => {
+                ports.push(self.port(listener, relay, server).ok()?);
+                ports.len() - 1
+            }
         };
-        let mut queries = port.queries.borrow_mut();
-        if queries.query(query, message, query.since).is_err() {
-            return false;
-        }
-        // The first error may be about an earlier query; a second is not tried away.
-        let sent =
-            sockets::send(&port.socket, message).or_else(|_| sockets::send(&port.socket, message));
-        match sent {
-            Ok(count) => {
-                context.counters.datagrams.up();
-                context.counters.bytes_in.add(count as u64);
-                true
-            }
-            Err(_) => {
-                context.counters.connect_errors.up();
-                false
-            }
-        }
+        let mut queries = ports.get(by)?.queries.borrow_mut();
+        queries.query(query, message, query.since).ok()?;
+        Some(by)
     }
 
     /// One of the sockets towards a server, at random.
@@ -184,8 +203,9 @@ impl Resolvers {
 async fn answers(listener: Rc<Listener>, port: Rc<Shared>) {
     let context = Rc::clone(&listener.context);
     while port.socket.readable().await.is_ok() {
-        let result = drain(&context, &port.socket, |message, _, _| {
-            answer(&listener, &port, message);
+        let result = drain(&context, &port.socket, |batch| {
+            batch.each(|message, _, _| answer(&listener, &port, message));
+            listener.reply(batch);
         });
         // The server does not listen; its host check will say so.
         if result.is_err() {
@@ -194,20 +214,20 @@ async fn answers(listener: Rc<Listener>, port: Rc<Shared>) {
     }
 }
 
-fn answer(listener: &Listener, port: &Shared, message: &mut [u8]) {
+/// The way of an answer to its client.
+fn answer(listener: &Listener, port: &Shared, message: &mut [u8]) -> Option<Onward> {
     let context = &listener.context;
     let query = port.queries.borrow_mut().answer(message);
-    match query {
-        Ok(query) => {
-            listener.reply(message, query.client);
-            let relay = listener.relay();
-            if relay.log.connection {
-                let ended = Ended::closed(words::UDP_DONE);
-                log(context, &relay, query, Some(port.server), &ended);
-            }
-        }
-        Err(_) => context.counters.datagrams_dropped.up(),
+    let Ok(query) = query else {
+        context.counters.datagrams_dropped.up();
+        return None;
+    };
+    let relay = listener.relay();
+    if relay.log.connection {
+        let ended = Ended::closed(words::UDP_DONE);
+        log(context, &relay, query, Some(port.server), &ended);
     }
+    query.client.onward()
 }
 
 /// Each query is a session to the log, as in the original.

@@ -159,9 +159,10 @@ fn pass(listener: &Listener, flow: &Flow, datagram: &[u8], now: u32) -> bool {
 async fn answers(listener: Rc<Listener>, flow: Rc<Flow>, client: Client) {
     let context = Rc::clone(&listener.context);
     while flow.server.readable().await.is_ok() {
-        let result = drain(&context, &flow.server, |datagram, _, _| {
+        let result = drain(&context, &flow.server, |batch| {
             flow.active.set(context.clock.seconds());
-            listener.reply(datagram, client);
+            batch.each(|_, _, _| client.onward());
+            listener.reply(batch);
         });
         if result.is_err() {
             flow.refused.set(true);

@@ -13,7 +13,7 @@ use super::relays::Relay;
 use super::sockets;
 use crate::link::Slot;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WrapFuture};
-use backends::sys::datagrams;
+use backends::sys::datagrams::{self, Batch, Onward};
 use conf::model::ProtocolKind;
 use protocols::log::session as words;
 use socket2::SockRef;
@@ -128,22 +128,20 @@ async fn receive_all(listener: Rc<Listener>) {
     while listener.socket.readable().await.is_ok() {
         let relay = listener.relay();
         // An error is the fate of an earlier answer: a client that does not listen any more.
-        let _ = drain(&context, &listener.socket, |datagram, client, local| {
-            if let Some(address) = client {
-                listener.datagram(&relay, datagram, Client { address, local });
-            }
+        let _ = drain(&context, &listener.socket, |batch| {
+            listener.received(&relay, batch);
         });
     }
 }
 
-/// Calls `act` for the datagrams that wait on a socket, at most a batch of them.
+/// Calls `act` with the datagrams that wait on a socket, at most a batch of them.
 ///
 /// # Errors
 /// The fate of an earlier datagram.
 pub(super) fn drain(
     context: &Context,
     socket: &UdpSocket,
-    act: impl FnMut(&mut [u8], Option<SocketAddr>, Option<IpAddr>),
+    act: impl FnOnce(&mut Batch),
 ) -> io::Result<()> {
     let mut batch = context.batch.borrow_mut();
     let batch = batch.get_or_insert_default();
@@ -158,7 +156,7 @@ pub(super) fn drain(
         }
     });
     if received {
-        batch.each(act);
+        act(batch);
         return Ok(());
     }
     match result {
@@ -176,33 +174,47 @@ pub struct Client {
     pub local: Option<IpAddr>,
 }
 
+impl Client {
+    /// The way of an answer to it, by the listener's socket.
+    pub(super) fn onward(self) -> Option<Onward> {
+        Some(Onward {
+            by: 0,
+            to: Some((self.address, self.local)),
+        })
+    }
+}
+
 impl Listener {
     /// What is served now.
     pub fn relay(&self) -> Rc<Relay> {
         Rc::clone(&self.relay.borrow())
     }
 
-    fn datagram(self: &Rc<Self>, relay: &Rc<Relay>, datagram: &mut [u8], client: Client) {
-        let served = !relay.disabled.get()
-            && match &self.engine {
-                Engine::Dns(resolvers) => resolvers.query(self, relay, datagram, client),
-                Engine::Flows(flows) => flows.datagram(self, relay, datagram, client),
-            };
-        if !served {
-            self.context.counters.datagrams_dropped.up();
+    fn received(self: &Rc<Self>, relay: &Rc<Relay>, batch: &mut Batch) {
+        let dropped = &self.context.counters.datagrams_dropped;
+        match &self.engine {
+            _ if relay.disabled.get() => batch.each(|_, _, _| {
+                dropped.up();
+                None
+            }),
+            Engine::Dns(resolvers) => resolvers.queries(self, relay, batch),
+            Engine::Flows(flows) => batch.each(|datagram, address, local| {
+                let address = address?;
+                if !flows.datagram(self, relay, datagram, Client { address, local }) {
+                    dropped.up();
+                }
+                None
+            }),
         }
     }
 
-    /// Sends an answer to a client.
-    pub fn reply(&self, datagram: &[u8], client: Client) {
+    /// Sends the answers of a batch to their clients ([`Client::onward`]).
+    pub(super) fn reply(&self, batch: &Batch) {
         let counters = &self.context.counters;
-        match datagrams::send(&self.socket, datagram, client.address, client.local) {
-            Ok(count) => {
-                counters.datagrams.up();
-                counters.bytes_out.add(count as u64);
-            }
-            Err(_) => counters.datagrams_dropped.up(),
-        }
+        let sent = batch.send(&self.socket, 0);
+        counters.datagrams.add(sent.datagrams);
+        counters.bytes_out.add(sent.bytes);
+        counters.datagrams_dropped.add(sent.dropped);
     }
 
     fn tick(&self) {

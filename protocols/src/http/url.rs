@@ -75,8 +75,29 @@ pub(super) fn check_target(head: &Head, bytes: &[u8]) -> Result<(), Refusal> {
 
 /// Bytes a host with port may hold: no list, no user, no path, nothing a server might cut at.
 fn valid_host(host: &[u8]) -> bool {
-    host.iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=%[]:".contains(byte))
+    host.iter().all(|byte| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b';'
+                    | b'='
+                    | b'%'
+                    | b'['
+                    | b']'
+                    | b':'
+            )
+    })
 }
 
 fn same_host(one: &[u8], other: &[u8]) -> bool {

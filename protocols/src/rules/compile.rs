@@ -92,6 +92,32 @@ pub(super) enum Name {
     Digest(Digest),
 }
 
+impl Compiled {
+    /// `pass` and no more: no condition, no effect, not the last word.
+    fn is_bare_pass(&self) -> bool {
+        let Compiled {
+            action,
+            quick,
+            family,
+            from,
+            to,
+            method,
+            tagged,
+            tag,
+            label,
+            forward,
+            strip,
+            keys,
+            legacy,
+        } = self;
+        let changes = tag.or(*label).or(*forward).is_some() || *strip > 0;
+        let asks = family.is_some() || from.or(*to).is_some() || method.is_some();
+        *action == Action::Pass
+            && !(*quick || changes || asks || tagged.is_some() || legacy.is_some())
+            && keys.is_empty()
+    }
+}
+
 impl Ruleset {
     /// Compiles rules in file order.
     pub fn compile(rules: &[Rule]) -> Ruleset {
@@ -107,7 +133,9 @@ impl Ruleset {
         }
         for program in [&mut set.request, &mut set.response] {
             let rules = std::mem::take(&mut program.rules);
-            let (old, new): (Vec<_>, _) = rules.into_iter().partition(|r| r.legacy.is_some());
+            let (old, new): (Vec<_>, Vec<_>) = rules.into_iter().partition(|r| r.legacy.is_some());
+            // At the start a bare `pass` says what silence says too.
+            let new: Vec<_> = new.into_iter().skip_while(Compiled::is_bare_pass).collect();
             program.index = Index::new(&new);
             program.rules = new;
             program.old = (!old.is_empty()).then(|| Old::new(old));

@@ -261,6 +261,23 @@ fn digests_of_addresses_are_looked_up() {
 }
 
 #[test]
+fn a_bare_pass_costs_nothing_at_the_start_and_decides_at_the_end() {
+    let bare = || rule(Pass, |_| ());
+    let set = Ruleset::compile(&[bare(), bare()]);
+    assert!(set.is_empty(Direction::Request));
+    let bad = "GET / HTTP/1.1\r\nX: bad\r\n\r\n";
+    let blocks = || keyed(Block, Header, Test, "X", Some("bad"));
+    assert!(!Relay::new(&[bare(), blocks()]).message(bad).passed());
+    assert!(Relay::new(&[blocks(), bare()]).message(bad).passed());
+    // The last word, a condition, an effect: not bare.
+    assert!(Relay::new(&[quick(bare()), blocks()]).message(bad).passed());
+    let tagged = rule(Pass, |r| r.tag = Change::Set("t".to_owned()));
+    assert!(!Ruleset::compile(&[tagged]).is_empty(Direction::Request));
+    let some = rule(Pass, |r| r.family = Some(Family::Inet));
+    assert!(!Ruleset::compile(&[some]).is_empty(Direction::Request));
+}
+
+#[test]
 fn tags_last_as_long_as_the_connection() {
     let mut relay = Relay::new(&[
         rule(Match, |r| {

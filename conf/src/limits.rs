@@ -123,6 +123,11 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub const FAILOVER_HOSTS: usize = 3;
 /// Size asked for the pipes that bulk transfers go through; the system may give less.
 pub const PIPE_SIZE: usize = 256 * 1024;
+/// The same for the first [`PIPES_LARGE`] pipes of a process: fewer, larger moves cost less. The most that Linux gives
+/// without privilege.
+pub const PIPE_SIZE_LARGE: usize = 1024 * 1024;
+/// Large pipes of a relay process; all pipes of a user share 64 MiB on Linux.
+pub const PIPES_LARGE: usize = 8;
 /// Pipes of a relay process; sessions beyond copy instead.
 pub const PIPES_MAX: usize = 512;
 /// Unused pipes that are kept.

@@ -32,7 +32,11 @@ impl Pool {
             Some(ends) => ends,
             None if self.shared.count.get() >= limits::PIPES_MAX => return None,
             None => {
-                let ends = open().ok()?;
+                let size = match self.shared.count.get() < limits::PIPES_LARGE {
+                    true => limits::PIPE_SIZE_LARGE,
+                    false => limits::PIPE_SIZE,
+                };
+                let ends = open(size).ok()?;
                 self.shared.count.set(self.shared.count.get() + 1);
                 ends
             }
@@ -83,7 +87,7 @@ impl Pipe {
         let Some((_, write)) = &self.ends else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
-        let max = max.min(limits::PIPE_SIZE);
+        let max = max.min(limits::PIPE_SIZE_LARGE);
         loop {
             ready!(from.poll_read_ready(cx))?;
             match from.try_io(Interest::READABLE, || splice(from, write, max)) {
@@ -119,13 +123,24 @@ impl Pipe {
     }
 }
 
+/// A pipe of `size` bytes, or as large as the user's limit allows.
 #[cfg(target_os = "linux")]
-fn open() -> io::Result<(OwnedFd, OwnedFd)> {
+fn open(size: usize) -> io::Result<(OwnedFd, OwnedFd)> {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     let ends = nix::unistd::pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
-    // Above the user's limit the kernel refuses: then the pipe keeps its usual size.
-    let size = i32::try_from(limits::PIPE_SIZE).unwrap_or(i32::MAX);
-    let _ = fcntl(&ends.1, FcntlArg::F_SETPIPE_SZ(size));
+    let ask = |size| {
+        fcntl(
+            &ends.1,
+            FcntlArg::F_SETPIPE_SZ(i32::try_from(size).unwrap_or(i32::MAX)),
+        )
+    };
+    if ask(size).is_err() && ask(limits::PIPE_SIZE).is_err() {
+        // Beyond the limit pipes are so small that copying is cheaper.
+        let given = fcntl(&ends.1, FcntlArg::F_GETPIPE_SZ)?;
+        if usize::try_from(given).unwrap_or(0) < limits::SPLICE_WORTH {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+    }
     Ok(ends)
 }
 
@@ -141,7 +156,7 @@ fn splice(
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open() -> io::Result<(OwnedFd, OwnedFd)> {
+fn open(_: usize) -> io::Result<(OwnedFd, OwnedFd)> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

@@ -277,7 +277,7 @@ impl Way {
             session.touch(self.from, context.clock.seconds());
             return Poll::Ready(Ok(()));
         }
-        match pipe.poll_fill(cx, source, limits::PIPE_SIZE) {
+        match pipe.poll_fill(cx, source, limits::PIPE_SIZE_LARGE) {
             Poll::Pending => {
                 // A pause: others may have the pipe.
                 self.pipe = None;

@@ -158,6 +158,18 @@ const FLAGS: &[Flag] = &[
     ),
     option("log-format", "FORMAT", "log_format", "plain or json"),
     option(
+        "syslog-socket",
+        "PATH",
+        "syslog_socket",
+        "where access logs find syslogd",
+    ),
+    option(
+        "journal-socket",
+        "PATH",
+        "journal_socket",
+        "where access logs find journald",
+    ),
+    option(
         "state-directory",
         "DIRECTORY",
         "state_directory",

@@ -93,7 +93,7 @@ pub fn verbose() -> u8 {
 /// Prints a line that a child could not print itself.
 pub fn print(severity: u8, line: &str) {
     if let Some(logger) = LOGGER.get() {
-        logger.line(severity, line);
+        logger.line(severity, line, None);
     }
 }
 
@@ -125,10 +125,10 @@ impl Logger {
         self.outlets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn line(&self, severity: u8, line: &str) {
+    fn line(&self, severity: u8, line: &str, session: Option<&str>) {
         let text = match self.format {
             LogFormat::Plain => printable(line).into_owned(),
-            LogFormat::Json => json(self.process, severity, line),
+            LogFormat::Json => json(self.process, severity, line, session),
         };
         if self.foreground {
             // One write for a line, so that lines of several processes do not mix. Nobody can be told if it fails.
@@ -179,7 +179,7 @@ impl Outlets {
     }
 }
 
-fn json(process: &str, severity: u8, line: &str) -> String {
+fn json(process: &str, severity: u8, line: &str, session: Option<&str>) -> String {
     let level = match severity {
         severity::ERROR => "error",
         severity::WARNING => "warn",
@@ -192,8 +192,11 @@ fn json(process: &str, severity: u8, line: &str) -> String {
     let time = format!("{}.{:03}", now.as_secs(), now.subsec_millis());
     let pid = std::process::id();
     let message = serde_json::Value::from(line);
+    let session = session.map_or_else(String::new, |id| {
+        format!(r#","session":{}"#, serde_json::Value::from(id))
+    });
     format!(
-        r#"{{"time":{time},"level":"{level}","process":"{process}","pid":{pid},"message":{message}}}"#
+        r#"{{"time":{time},"level":"{level}","process":"{process}","pid":{pid}{session},"message":{message}}}"#
     )
 }
 
@@ -218,7 +221,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = Line(String::new());
+        let mut line = Line::default();
         event.record(&mut line);
         let severity = match *event.metadata().level() {
             Level::ERROR => severity::ERROR,
@@ -226,7 +229,9 @@ impl<S: Subscriber> Layer<S> for Lines {
             Level::INFO => severity::INFO,
             _ => severity::DEBUG,
         };
-        print(severity, &line.0);
+        if let Some(logger) = LOGGER.get() {
+            logger.line(severity, &line.message, line.session.as_deref());
+        }
     }
 }
 
@@ -235,20 +240,29 @@ fn allowed(metadata: &Metadata<'_>) -> bool {
     level <= level_filter() && (ours(metadata.target()) || level <= Level::WARN)
 }
 
-struct Line(String);
+#[derive(Default)]
+struct Line {
+    message: String,
+    /// Name of the session that the line is about.
+    session: Option<String>,
+}
 
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
-            self.0.push_str(value);
+            self.message.push_str(value);
         }
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         use std::fmt::Write;
-        if field.name() == "message" {
-            // Writing to a string cannot fail.
-            let _ = write!(self.0, "{value:?}");
+        // Writing to a string cannot fail.
+        match field.name() {
+            "message" => {
+                let _ = write!(self.message, "{value:?}");
+            }
+            "session" => self.session = Some(format!("{value:?}")),
+            _ => {}
         }
     }
 }
@@ -260,8 +274,14 @@ mod tests {
 
     #[test]
     fn json_lines_are_json() {
-        let value: serde_json::Value =
-            serde_json::from_str(&json("hce", severity::WARNING, "a \"b\"\n\u{1b}")).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&json(
+            "hce",
+            severity::WARNING,
+            "a \"b\"\n\u{1b}",
+            Some("ab-1"),
+        ))
+        .unwrap();
+        assert_eq!(value.get("session").unwrap(), "ab-1");
         assert_eq!(value.get("message").unwrap(), "a \"b\"\n\u{1b}");
         assert_eq!(value.get("level").unwrap(), "warn");
         assert_eq!(value.get("process").unwrap(), "hce");

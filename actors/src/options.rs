@@ -32,6 +32,10 @@ pub struct Options {
     pub count_traffic: bool,
     /// Form of log lines.
     pub log_format: LogFormat,
+    /// Where access logs find syslogd.
+    pub syslog_socket: PathBuf,
+    /// Where access logs find journald.
+    pub journal_socket: PathBuf,
     /// Where state that survives a restart is kept.
     pub state_directory: PathBuf,
 }
@@ -50,6 +54,12 @@ impl Default for Options {
             protect_table: true,
             count_traffic: false,
             log_format: LogFormat::Plain,
+            syslog_socket: PathBuf::from(if cfg!(target_os = "freebsd") {
+                "/var/run/log"
+            } else {
+                "/dev/log"
+            }),
+            journal_socket: PathBuf::from("/run/systemd/journal/socket"),
             state_directory: PathBuf::from("/var/lib/relayd"),
         }
     }

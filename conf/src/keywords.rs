@@ -125,13 +125,17 @@ pub const KEYWORDS: &[&str] = &[
 
 /// Words with a meaning that are not reserved: the original's free words, and ours.
 pub const EXTENSIONS: &[&str] = &[
+    "access",
     "body",
+    "combined",
     "connections",
     "dns",
     "escaped",
     "filter",
     "head",
     "https",
+    "journald",
+    "json",
     "least-connections",
     "legacy",
     "masquerade",
@@ -140,6 +144,7 @@ pub const EXTENSIONS: &[&str] = &[
     "ocsp",
     "pattern",
     "pool",
+    "syslog",
     "trap",
     "udp",
     "weight",

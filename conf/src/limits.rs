@@ -240,3 +240,21 @@ pub const DEMOTION_STOPPED: i32 = 128;
 pub const TLS_DIRECTORY: &str = "/etc/ssl";
 /// Directory of private keys below [`TLS_DIRECTORY`].
 pub const TLS_PRIVATE: &str = "private";
+/// Longest path of an access log.
+pub const ACCESS_PATH_MAX: usize = 1023;
+/// Longest name of a header field that an access log shows.
+pub const ACCESS_NAME_MAX: usize = 63;
+/// Header fields that one access log shows besides its own.
+pub const ACCESS_HEADERS_MAX: usize = 16;
+/// Bytes of one text in a line of an access log, escapes included; the rest is cut off.
+pub const ACCESS_TEXT_MAX: usize = 1024;
+/// Longest line of an access log; header fields for which there is no room are left out.
+pub const ACCESS_LINE_MAX: usize = 8192;
+/// Bytes of an access log that wait in a relay process: a full disk or a slow reader loses lines beyond.
+pub const ACCESS_BUFFER_MAX: usize = 1024 * 1024;
+/// Bytes after which waiting lines are written at once.
+pub const ACCESS_BATCH: usize = 64 * 1024;
+/// Longest time that a line waits for others to be written with it.
+pub const ACCESS_DELAY: Duration = Duration::from_millis(100);
+/// Least time between two attempts to open the target of an access log again.
+pub const ACCESS_REOPEN_INTERVAL: Duration = Duration::from_secs(2);

@@ -232,6 +232,8 @@ fn a_relay_process_that_does_not_answer_delays_sessions_and_nothing_else() {
         tag: 0,
         done: false,
         pid: 7,
+        process: 0xab,
+        requests: 0,
     };
     {
         let mut script = engine.script.lock().unwrap();

@@ -26,6 +26,8 @@ fn session(id: u64, pid: u32) -> SessionInfo {
         tag: 0,
         done: false,
         pid,
+        process: 0xab,
+        requests: 0,
     }
 }
 

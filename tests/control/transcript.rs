@@ -149,6 +149,8 @@ fn the_recorded_session_is_repeated() {
         tag: 1,
         done: false,
         pid: 4711,
+        process: 0xab,
+        requests: 0,
     };
     engine.script.lock().unwrap().sessions = vec![vec![], vec![session], vec![]];
 

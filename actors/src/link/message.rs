@@ -5,7 +5,7 @@
 use backends::filter::Service;
 use backends::sys::privileges::{Confinement, Keep};
 use conf::Config;
-use conf::model::{HostId, NetRouteId, RedirectId, RelayId, RouterId, TableId};
+use conf::model::{AccessTarget, HostId, NetRouteId, RedirectId, RelayId, RouterId, TableId};
 use protocols::host::HostStatus;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -141,6 +141,8 @@ messages! {
         /// Text.
         line: String,
     },
+    /// What an access log is written to is gone: open it again.
+    ReopenLogs,
     /// Run a check script.
     RunScript {
         /// Number of the request, for the answer.
@@ -311,6 +313,8 @@ pub enum Slot {
     Relay(RelayId),
     /// Listener or socket of a redirect served in user space: number of the virtual address and port.
     Redirect(RedirectId, u32, u16),
+    /// What access logs are written to. Used at once: it is the same place, opened again.
+    Access(AccessTarget),
     /// Control socket.
     Control,
     /// Metrics listener.
@@ -402,6 +406,10 @@ pub struct SessionInfo {
     pub done: bool,
     /// Process id of the relay process.
     pub pid: u32,
+    /// Random number of the run of the process, for [`protocols::log::id`].
+    pub process: u64,
+    /// Requests so far, in relays that speak HTTP.
+    pub requests: u32,
 }
 
 /// One value of a metric.

@@ -99,6 +99,7 @@ pub fn permitted(from: Role, to: Role, kind: Kind) -> bool {
                 | K::Snapshot
         ),
         (_, Parent) if matches!(kind, K::Ready | K::Staged | K::Log) => true,
+        (Relay, Parent) => kind == K::ReopenLogs,
         (Hce, Parent) => kind == K::RunScript,
         (Hce, Pfe) => matches!(kind, K::HostStatus | K::RoundEnd),
         (Hce, Relay) => kind == K::HostStatus,

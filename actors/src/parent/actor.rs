@@ -98,6 +98,7 @@ struct Hangs {
 #[rtype(result = "()")]
 enum Signal {
     Reload,
+    ReopenLogs,
     Stop,
 }
 
@@ -106,6 +107,7 @@ impl Parent {
     pub(super) fn begin(start: Start) -> std::io::Result<oneshot::Receiver<ExitCode>> {
         let streams = [
             (Signal::Reload, signal(SignalKind::hangup())?),
+            (Signal::ReopenLogs, signal(SignalKind::user_defined1())?),
             (Signal::Stop, signal(SignalKind::terminate())?),
             (Signal::Stop, signal(SignalKind::interrupt())?),
         ];
@@ -249,6 +251,7 @@ impl Parent {
                 self.reload(request, ctx);
             }
             Message::Stop => self.stop(0, ctx),
+            Message::ReopenLogs => self.reopen_logs(),
             Message::SetVerbose { level } => self.set_verbose(level),
             _ => {}
         }
@@ -374,6 +377,7 @@ impl Handler<Signal> for Parent {
     fn handle(&mut self, signal: Signal, ctx: &mut Context<Self>) {
         match signal {
             Signal::Stop => self.stop(0, ctx),
+            Signal::ReopenLogs => self.reopen_logs(),
             Signal::Reload => {
                 tracing::debug!("{}", words::RELOAD_REQUESTED);
                 let request = Request {

@@ -3,7 +3,7 @@
 //! In: requests (signal, control socket), [`Loaded`], `Staged` answers. Out: `Descriptors`, `Stage`, `Commit`, `Abort`,
 //! `Verdict`. On loss of a process while it prepares: a reload is given up, the first configuration goes on.
 
-use super::actor::Parent;
+use super::actor::{Parent, hangs};
 use super::children::Phase;
 use super::lifecycle::FAILURE;
 use super::sockets::Sockets;
@@ -220,6 +220,22 @@ impl Parent {
         self.tell(peer, Message::Commit { generation });
         self.introduce(peer);
         self.next_reload(ctx);
+    }
+
+    /// Opens the files of access logs again if they were rotated, and sockets whose program was started again. What is
+    /// on its way to be staged opened them just now.
+    pub(super) fn reopen_logs(&mut self) {
+        if self.change.is_some() || !self.sockets.reopen_logs(&self.config, &self.places) {
+            return;
+        }
+        for (peer, child) in &mut self.children {
+            if peer.role == Role::Relay
+                && child.phase == Phase::Running
+                && child.hand(self.sockets.of(*peer)).is_err()
+            {
+                hangs(*peer, child);
+            }
+        }
     }
 
     /// Commits or aborts once nobody is waited for.

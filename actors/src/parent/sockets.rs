@@ -5,10 +5,11 @@
 use crate::link::{Peer, Role, Slot};
 use crate::options::{Backend, Options};
 use backends::sys::listen::{self, Transport};
+use backends::sys::log_target;
 use conf::limits;
-use conf::model::{Check, Config};
-use std::collections::BTreeMap;
+use conf::model::{AccessTarget, Check, Config};
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -25,6 +26,10 @@ enum Endpoint {
     Icmp {
         v6: bool,
     },
+    /// A file that lines are appended to.
+    Append(PathBuf),
+    /// A socket that takes lines as datagrams.
+    Datagrams(PathBuf),
 }
 
 /// A socket somebody needs.
@@ -67,6 +72,10 @@ pub struct Places {
     pub metrics: Option<SocketAddr>,
     /// Redirects are served by the relay processes.
     pub userland: bool,
+    /// syslogd's socket.
+    pub syslog: PathBuf,
+    /// journald's socket.
+    pub journal: PathBuf,
 }
 
 impl Places {
@@ -76,6 +85,8 @@ impl Places {
             control: options.socket.clone(),
             metrics: options.metrics,
             userland: options.backend == Backend::Userland,
+            syslog: options.syslog_socket.clone(),
+            journal: options.journal_socket.clone(),
         }
     }
 
@@ -93,6 +104,7 @@ impl Sockets {
     pub fn stage(&self, config: &Config, places: &Places) -> Result<Sockets, Vec<String>> {
         let wants = wanted(config, places).map_err(|e| vec![e])?;
         let mut errors = Vec::new();
+        let mut warned = BTreeSet::new();
         let mut next = Sockets::default();
         let mut users: BTreeMap<(SocketAddr, bool, u32), String> = BTreeMap::new();
         for want in wants {
@@ -115,7 +127,10 @@ impl Sockets {
                     socket,
                 }),
                 Err(error) if want.optional => {
-                    tracing::warn!("{}: {error}", want.object);
+                    let sentence = format!("{}: {error}", want.object);
+                    if warned.insert(sentence.clone()) {
+                        tracing::warn!("{sentence}");
+                    }
                 }
                 Err(error) => {
                     let sentence = format!("{}: {error}", want.object);
@@ -137,7 +152,8 @@ impl Sockets {
         match next.open.entry(want.endpoint.clone()) {
             Entry::Occupied(entry) => Ok(Rc::clone(entry.get())),
             Entry::Vacant(entry) => {
-                let socket = match self.open.get(&want.endpoint) {
+                let kept = self.open.get(&want.endpoint);
+                let socket = match kept.filter(|socket| !outdated(&want.endpoint, socket)) {
                     Some(socket) => Rc::clone(socket),
                     None => Rc::new(open(want, fresh)?),
                 };
@@ -154,6 +170,43 @@ impl Sockets {
         // Listener 0 of an address is opened first, and each configuration that uses the address has it.
         self.open
             .contains_key(&Endpoint::Shared(*address, *transport, 0))
+    }
+
+    /// Opens what access logs are written to again, if it is not what it was; answers whether anything changed. What
+    /// cannot be opened is kept as it is.
+    pub fn reopen_logs(&mut self, config: &Config, places: &Places) -> bool {
+        let mut wants = Vec::new();
+        access_logs(config, places, &mut wants);
+        let mut opened: HashMap<Endpoint, Rc<OwnedFd>> = HashMap::new();
+        for want in &wants {
+            let known = self.open.get(&want.endpoint);
+            if opened.contains_key(&want.endpoint)
+                || known.is_some_and(|socket| !outdated(&want.endpoint, socket))
+            {
+                continue;
+            }
+            match open(want, false) {
+                Ok(socket) => {
+                    opened.insert(want.endpoint.clone(), Rc::new(socket));
+                }
+                Err(error) => tracing::debug!("{}: {error}", want.object),
+            }
+        }
+        for want in wants {
+            let Some(socket) = opened.get(&want.endpoint) else {
+                continue;
+            };
+            self.handed
+                .retain(|h| (&h.slot, h.holder) != (&want.slot, want.holder));
+            self.handed.push(Handed {
+                slot: want.slot,
+                holder: want.holder,
+                socket: Rc::clone(socket),
+            });
+        }
+        let changed = !opened.is_empty();
+        self.open.extend(opened);
+        changed
     }
 
     /// The sockets of one process, in a fixed order.
@@ -173,6 +226,17 @@ fn open(want: &Want, fresh: bool) -> io::Result<OwnedFd> {
         Endpoint::Exclusive(address) => listen::exclusive(*address, want.backlog),
         Endpoint::Control(path) => listen::control(path),
         Endpoint::Icmp { v6 } => listen::icmp(*v6),
+        Endpoint::Append(path) => log_target::append(path),
+        Endpoint::Datagrams(path) => log_target::datagrams(path),
+    }
+}
+
+/// Whether something open is not what it should be any more: a file was rotated, a program started again.
+fn outdated(endpoint: &Endpoint, socket: &OwnedFd) -> bool {
+    match endpoint {
+        Endpoint::Append(path) => !log_target::is_at(socket, path),
+        Endpoint::Datagrams(_) => true,
+        _ => false,
     }
 }
 
@@ -203,6 +267,7 @@ fn wanted(config: &Config, places: &Places) -> Result<Vec<Want>, String> {
     }
     icmp(config, &mut wants);
     relays(config, &mut wants);
+    access_logs(config, places, &mut wants);
     if places.userland {
         redirects(config, &mut wants);
     }
@@ -256,6 +321,35 @@ fn relays(config: &Config, wants: &mut Vec<Want>) {
                 backlog,
                 object: format!("relay {}: listen on {address}", relay.name),
                 optional: false,
+            });
+        }
+    }
+}
+
+fn access_logs(config: &Config, places: &Places, wants: &mut Vec<Want>) {
+    let mut targets: BTreeMap<&AccessTarget, &str> = BTreeMap::new();
+    for relay in &config.relays {
+        if let Some(log) = &relay.access {
+            targets.entry(&log.target).or_insert(&relay.name);
+        }
+    }
+    for (target, relay) in targets {
+        let endpoint = match target {
+            AccessTarget::File(path) => Endpoint::Append(path.clone()),
+            AccessTarget::Syslog => Endpoint::Datagrams(places.syslog.clone()),
+            AccessTarget::Journald => Endpoint::Datagrams(places.journal.clone()),
+        };
+        for instance in 0..config.globals.prefork {
+            wants.push(Want {
+                slot: Slot::Access(target.clone()),
+                holder: Peer {
+                    role: Role::Relay,
+                    instance,
+                },
+                optional: matches!(endpoint, Endpoint::Datagrams(_)),
+                endpoint: endpoint.clone(),
+                backlog: 0,
+                object: format!("relay {relay}: access log {target}"),
             });
         }
     }

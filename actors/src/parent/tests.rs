@@ -184,6 +184,7 @@ fn config(prefork: u32, ports: &[u16]) -> Config {
             translate: None,
             proxy_protocol: None,
             session_timeout: Duration::from_secs(600),
+            access: None,
         });
     }
     config

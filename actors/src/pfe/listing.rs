@@ -12,6 +12,7 @@ use protocols::control::record::{
     StatisticsRecord, TableRecord,
 };
 use protocols::control::{Reply, flags, rows};
+use protocols::log::id::{RequestId, SessionId};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -248,7 +249,19 @@ pub fn sessions(sessions: &[SessionInfo], now: Duration) -> Vec<Reply> {
 
 /// The same for `relayctl -j show sessions`.
 pub fn session_objects(sessions: &[SessionInfo]) -> Vec<Reply> {
+    let name = |s: &SessionInfo| SessionId {
+        process: s.process,
+        number: s.id,
+    };
     let objects = sessions.iter().map(|s| Object::Session {
+        session: name(s).to_string(),
+        request: (s.requests > 0).then(|| {
+            let request = RequestId {
+                session: name(s),
+                number: s.requests,
+            };
+            request.to_string()
+        }),
         id: u32::try_from(s.id).unwrap_or(u32::MAX),
         pid: s.pid,
         relay: s.relay.0,

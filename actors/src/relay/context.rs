@@ -2,6 +2,7 @@
 //! Owns clock, scratch buffer, random numbers, session registry, counters and the running configuration.
 //! Must never be shared with another thread, and its buffer never be held across an `await`.
 
+use super::access::Outlets;
 use super::counters::Counters;
 use super::forward::Forwards;
 use super::generation::Generation;
@@ -39,6 +40,10 @@ pub struct Context {
     pub(super) batch: RefCell<Option<Batch>>,
     /// Random numbers.
     pub random: Random,
+    /// Random number of this run of the process: sessions are named after it.
+    pub process: u64,
+    /// Targets of access logs.
+    pub access: Outlets,
     /// Running sessions.
     pub sessions: Registry,
     /// What has happened so far.
@@ -62,6 +67,7 @@ impl Context {
     /// # Errors
     /// The system gives no random numbers.
     pub fn new(me: Peer, link: Sender, options: Arc<Options>) -> Result<Rc<Self>, String> {
+        let random = Random::new()?;
         Ok(Rc::new(Context {
             me,
             link,
@@ -69,7 +75,9 @@ impl Context {
             clock: Clock::new(),
             scratch: RefCell::new(vec![0; limits::RELAY_SCRATCH].into_boxed_slice()),
             batch: RefCell::default(),
-            random: Random::new()?,
+            process: random.next(),
+            random,
+            access: Outlets::default(),
             sessions: Registry::default(),
             counters: Counters::default(),
             pipes: Pool::default(),

@@ -5,7 +5,7 @@
 use super::connect::{self, Choice, NoHost};
 use super::context::Context;
 use super::relays::Relay;
-use super::session::{Ended, Session};
+use super::session::{Ended, From, Session, Stamps};
 use super::sockets;
 use super::udp_actor::{Client, Listener, drain};
 use backends::sys::datagrams::{Batch, Onward};
@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Instant;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
@@ -61,6 +62,10 @@ struct Query {
     client: Client,
     session: u64,
     since: u32,
+    /// The moment it came, for an access log.
+    began: Option<Instant>,
+    /// Its length.
+    length: u16,
 }
 
 impl Resolvers {
@@ -106,6 +111,8 @@ impl Resolvers {
             client,
             session: context.sessions.number(),
             since: context.clock.seconds(),
+            began: relay.config.access.as_ref().map(|_| Instant::now()),
+            length: u16::try_from(message.len()).unwrap_or(u16::MAX),
         };
         relay.count_session();
         context.counters.sessions.up();
@@ -116,7 +123,7 @@ impl Resolvers {
         };
         let Some(server) = server else {
             let ended = Ended::closed(words::FAILED);
-            log(context, relay, query, None, &ended);
+            log(context, relay, query, None, 0, &ended);
             return None;
         };
         let by = match ports.iter().position(|port| port.server == server) {
@@ -183,7 +190,7 @@ impl Resolvers {
                 queries.expire(now.saturating_sub(timeout), |query| {
                     context.counters.timeouts.up();
                     let ended = Ended::failed(words::UDP_TIMEOUT);
-                    log(context, &relay, query, Some(*address), &ended);
+                    log(context, &relay, query, Some(*address), 0, &ended);
                 });
             }
             server
@@ -223,9 +230,9 @@ fn answer(listener: &Listener, port: &Shared, message: &mut [u8]) -> Option<Onwa
         return None;
     };
     let relay = listener.relay();
-    if relay.log.connection {
-        let ended = Ended::closed(words::UDP_DONE);
-        log(context, &relay, query, Some(port.server), &ended);
+    if relay.log.connection || query.began.is_some() {
+        let (ended, length) = (Ended::closed(words::UDP_DONE), message.len());
+        log(context, &relay, query, Some(port.server), length, &ended);
     }
     query.client.onward()
 }
@@ -236,12 +243,18 @@ fn log(
     relay: &Rc<Relay>,
     query: Query,
     server: Option<SocketAddr>,
+    answer: usize,
     ended: &Ended,
 ) {
     let client = query.client.address;
-    let session = Session::new(query.session, Rc::clone(relay), client, query.since);
+    let mut session = Session::new(query.session, Rc::clone(relay), client, query.since);
+    session.stamps = query.began.map(Stamps::new);
+    session.moved(From::Client, query.since, usize::from(query.length));
+    if answer > 0 {
+        session.moved(From::Server, query.since, answer);
+    }
     if let Some(server) = server {
         session.set_server(server, None);
     }
-    session.report(ended, context.sessions.len());
+    session.report(context, ended);
 }

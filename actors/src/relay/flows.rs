@@ -2,12 +2,16 @@
 //! Owns the table of flows, bounded and idle-timed.
 //! Must never let a flow outlive its host.
 
+use super::access;
 use super::connect::{self, Choice};
+use super::context::Context;
 use super::relays::{HostGuard, Relay};
+use super::session::{From, Session};
 use super::sockets;
 use super::udp_actor::{Client, Listener, drain};
 use conf::limits;
 use conf::model::HostId;
+use protocols::log::session as words;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -42,6 +46,8 @@ struct Flow {
     timeout: u32,
     /// The host refused: the next datagram begins another flow.
     refused: Cell<bool>,
+    /// Its session, where there is an access log.
+    session: Option<Box<Session>>,
 }
 
 impl Flow {
@@ -50,6 +56,28 @@ impl Flow {
             || now.saturating_sub(self.active.get()) > self.timeout
             || self.guard.as_ref().is_some_and(|g| !g.host().alive())
     }
+
+    /// Writes the line of the access log.
+    fn log(&self, context: &Context) {
+        let Some(session) = &self.session else {
+            return;
+        };
+        let lost = self.guard.as_ref().is_some_and(|g| !g.host().alive());
+        let reason = match (self.refused.get(), lost) {
+            (true, _) => words::ERROR,
+            (_, true) => words::ABORTED,
+            _ => words::UDP_TIMEOUT,
+        };
+        access::session(context, session, reason);
+    }
+
+    /// Counts bytes that went through.
+    fn moved(&self, from: From, now: u32, count: usize) {
+        self.active.set(now);
+        if let Some(session) = &self.session {
+            session.moved(from, now, count);
+        }
+    }
 }
 
 impl Flows {
@@ -57,7 +85,7 @@ impl Flows {
     pub fn datagram(
         &self,
         listener: &Rc<Listener>,
-        relay: &Relay,
+        relay: &Rc<Relay>,
         datagram: &[u8],
         client: Client,
     ) -> bool {
@@ -72,6 +100,7 @@ impl Flows {
             if !flow.over(now) {
                 return false;
             }
+            flow.log(&listener.context);
             self.flows.borrow_mut().remove(&client);
         }
         match self.begin(listener, relay, client, refused.as_slice()) {
@@ -83,7 +112,7 @@ impl Flows {
     fn begin(
         &self,
         listener: &Rc<Listener>,
-        relay: &Relay,
+        relay: &Rc<Relay>,
         client: Client,
         tried: &[HostId],
     ) -> io::Result<Rc<Flow>> {
@@ -98,7 +127,14 @@ impl Flows {
             .map_err(|_| io::Error::from(io::ErrorKind::HostUnreachable))?;
         let address = sockets::translate(relay.config.translate, chosen.address)
             .ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let session = relay.config.access.as_ref().map(|_| {
+            let (number, now) = (context.sessions.number(), context.clock.seconds());
+            let session = Session::new(number, Rc::clone(relay), client.address, now);
+            session.set_server(address, chosen.host.clone());
+            Box::new(session)
+        });
         let flow = Rc::new(Flow {
+            session,
             server: sockets::connect_udp(relay, address)?,
             guard: chosen.host.map(HostGuard::new),
             active: Cell::new(context.clock.seconds()),
@@ -120,9 +156,15 @@ impl Flows {
     }
 
     /// Ends flows that are idle or whose host is down.
-    pub fn tick(&self, now: u32) {
+    pub fn tick(&self, context: &Context, now: u32) {
         let mut flows = self.flows.borrow_mut();
-        flows.retain(|_, entry| !entry.flow.over(now));
+        flows.retain(|_, entry| {
+            let over = entry.flow.over(now);
+            if over {
+                entry.flow.log(context);
+            }
+            !over
+        });
         if flows.is_empty() {
             // Memory of a burst is given back.
             flows.shrink_to_fit();
@@ -130,8 +172,10 @@ impl Flows {
     }
 
     /// Ends all flows.
-    pub fn clear(&self) {
-        self.flows.borrow_mut().clear();
+    pub fn clear(&self, context: &Context) {
+        let mut flows = self.flows.borrow_mut();
+        flows.values().for_each(|entry| entry.flow.log(context));
+        flows.clear();
     }
 }
 
@@ -139,7 +183,7 @@ impl Flows {
 fn pass(listener: &Listener, flow: &Flow, datagram: &[u8], now: u32) -> bool {
     match sockets::send(&flow.server, datagram) {
         Ok(count) => {
-            flow.active.set(now);
+            flow.moved(From::Client, now, count);
             listener.context.counters.datagrams.up();
             listener.context.counters.bytes_in.add(count as u64);
             true
@@ -160,8 +204,11 @@ async fn answers(listener: Rc<Listener>, flow: Rc<Flow>, client: Client) {
     let context = Rc::clone(&listener.context);
     while flow.server.readable().await.is_ok() {
         let result = drain(&context, &flow.server, |batch| {
-            flow.active.set(context.clock.seconds());
-            batch.each(|_, _, _| client.onward());
+            let now = context.clock.seconds();
+            batch.each(|datagram, _, _| {
+                flow.moved(From::Server, now, datagram.len());
+                client.onward()
+            });
             listener.reply(batch);
         });
         if result.is_err() {

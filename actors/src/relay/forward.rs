@@ -13,7 +13,7 @@ use conf::model::{
 use protocols::balance::Cursor;
 use protocols::host::HostState;
 use protocols::log::session as words;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -78,6 +78,9 @@ impl Forwards {
                     weight: server.weight,
                     max_connections: server.max_connections.map(|max| max.div_ceil(prefork)),
                     checked: true,
+                    // Redirects have no access log.
+                    name: Rc::from(""),
+                    table: Rc::from(""),
                 };
                 let key = (*id, server.id);
                 let kept = old.remove(&key).filter(|h| h.parts == parts);
@@ -133,6 +136,7 @@ impl Forwards {
             key: service.map_or(conf::model::HashKey([0; 16]), |s| s.key),
             log: LogFlags::default(),
             http: None,
+            outlet: OnceCell::new(),
             disabled: Cell::new(service.is_none_or(|s| !s.active)),
             sessions: Cell::new(0),
             redirect: Some(Redirected { id }),
@@ -213,5 +217,6 @@ fn as_relay(redirect: &Redirect, listener: &VirtualAddress, port: u16) -> conf::
         translate: None,
         proxy_protocol: None,
         session_timeout: redirect.session_timeout,
+        access: None,
     }
 }

@@ -9,7 +9,7 @@ use conf::Config;
 use conf::model::{HostId, Protocol, ProtocolKind, RelayId, TableId};
 use protocols::balance::derive_key;
 use protocols::host::{HostState, HostStatus};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -127,6 +127,8 @@ impl Generation {
             weight: host.weight,
             max_connections: host.max_connections.map(|max| max.div_ceil(prefork)),
             checked: table.check != conf::model::Check::None,
+            name: Rc::from(host.name.as_str()),
+            table: Rc::from(table.name.as_str()),
         };
         let known = before
             .hosts
@@ -202,6 +204,7 @@ impl Generation {
             protocol,
             tables,
             http,
+            outlet: OnceCell::new(),
             redirect: None,
         }))
     }

@@ -2,6 +2,7 @@
 //! Owns listeners handed in by the parent, sessions, and the choice of hosts in this process.
 //! Must never block its one thread, and never send a session's bytes through a mailbox.
 
+pub mod access;
 pub mod connect;
 pub mod context;
 pub mod counters;

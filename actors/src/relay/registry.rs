@@ -149,7 +149,8 @@ impl Registry {
     }
 
     /// The sessions for `relayctl show sessions`, in the order of their numbers.
-    pub(super) fn list(&self, clock: &super::context::Clock) -> Vec<SessionInfo> {
+    pub(super) fn list(&self, context: &super::context::Context) -> Vec<SessionInfo> {
+        let clock = &context.clock;
         let pid = std::process::id();
         let mut list: Vec<_> = self
             .entries
@@ -166,6 +167,8 @@ impl Registry {
                 tag: e.session.tag_number.get(),
                 done: e.session.done.get(),
                 pid,
+                process: context.process,
+                requests: e.session.requests.get(),
             })
             .collect();
         list.sort_unstable_by_key(|s| s.id);

@@ -2,11 +2,12 @@
 //! Owns the host states and connection counts of this process, which outlive reloads.
 //! Must never be asked for by message: sessions hold it by reference, on the one thread.
 
+use super::access::Outlet;
 use super::http;
 use conf::model::{Address, HashKey, HostId, LogFlags, Mode, Protocol, TableId};
 use protocols::balance::{Cursor, Hosts};
 use protocols::host::HostState;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 /// What the configuration says of a host.
@@ -24,6 +25,10 @@ pub struct HostParts {
     pub max_connections: Option<u32>,
     /// Without a check a host counts as usable.
     pub checked: bool,
+    /// Name, for access logs.
+    pub name: Rc<str>,
+    /// Name of its table.
+    pub table: Rc<str>,
 }
 
 /// A host, shared by all generations of the configuration that have it.
@@ -77,6 +82,11 @@ impl Host {
     /// Takes over a state.
     pub(super) fn set_state(&self, state: HostState) {
         self.state.set(state);
+    }
+
+    /// Table and name, for access logs.
+    pub fn names(&self) -> (&str, &str) {
+        (&self.parts.table, &self.parts.name)
     }
 
     /// Open connections of this process.
@@ -225,6 +235,8 @@ pub struct Relay {
     pub disabled: Cell<bool>,
     /// Sessions since the process began, for `RelayStatistics`.
     pub sessions: Cell<u64>,
+    /// Where its access log goes, once it was needed.
+    pub outlet: OnceCell<Rc<Outlet>>,
     /// It is a redirection: its sessions are neither listed nor logged, as a packet filter's are not.
     pub redirect: Option<Redirected>,
 }

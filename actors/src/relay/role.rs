@@ -2,6 +2,7 @@
 //! Owns staging and switching of configurations, and one actor per listener.
 //! Must never wait for room in a queue: answers that must arrive are sent by tasks of their own.
 
+use super::access;
 use super::context::Context;
 use super::generation::Generation;
 use super::relay_actor::{Close, Configure, RelayActor};
@@ -40,6 +41,7 @@ pub async fn run(mut link: Link, options: Arc<Options>) -> Result<(), RoleError>
         reported: Reported::default(),
         retired: None,
     };
+    actix::spawn(access::write_batches(Rc::clone(&role.context)));
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -51,7 +53,7 @@ pub async fn run(mut link: Link, options: Arc<Options>) -> Result<(), RoleError>
             _ = second.tick() => if role.tick().is_break() { break },
         }
     }
-    role.close();
+    role.close().await;
     Ok(())
 }
 
@@ -87,8 +89,14 @@ impl RelayRole {
         let from = incoming.from;
         match incoming.message {
             Message::Descriptors { slots } => {
-                self.descriptors
-                    .extend(slots.into_iter().zip(incoming.descriptors));
+                for (slot, descriptor) in slots.into_iter().zip(incoming.descriptors) {
+                    match slot {
+                        Slot::Access(target) => self.context.access.install(&target, descriptor),
+                        slot => {
+                            self.descriptors.insert(slot, descriptor);
+                        }
+                    }
+                }
             }
             Message::Stage {
                 generation,
@@ -193,6 +201,7 @@ impl RelayRole {
         }
         // Descriptors of listeners that are served already were only offered.
         self.descriptors.clear();
+        self.context.access.prune(&generation.config);
         self.drain(&before);
     }
 
@@ -303,7 +312,7 @@ impl RelayRole {
     }
 
     fn list(&self, to: Peer, request: u64) {
-        let mut sessions = self.context.sessions.list(&self.context.clock);
+        let mut sessions = self.context.sessions.list(&self.context);
         let mut messages = Vec::new();
         loop {
             let rest = sessions.split_off(sessions.len().min(limits::SESSIONS_PER_MESSAGE));
@@ -334,11 +343,19 @@ impl RelayRole {
         });
     }
 
-    fn close(&mut self) {
+    async fn close(&mut self) {
         for listener in self.listeners.values() {
             listener.close();
         }
         self.context.sessions.kill_all(words::ABORTED);
+        // Their actors end one after the other, and each may have a last line to write.
+        for _ in 0..limits::SESSIONS_MAX {
+            if self.context.sessions.is_empty() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.context.access.flush();
     }
 }
 

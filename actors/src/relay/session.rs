@@ -2,9 +2,11 @@
 //! Owns the record that registry, timers, statistics and log read while the byte loop runs.
 //! Must never hold bytes of the session.
 
+use super::access;
 use super::context::Context;
 use super::relays::{Host, Relay};
-use conf::model::Target;
+use conf::model::{ProtocolKind, Target};
+use protocols::log::id::{RequestId, SessionId};
 use protocols::log::session as words;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -12,7 +14,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How a session ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +62,35 @@ pub enum From {
 struct Way {
     /// Second of the last byte.
     active: Cell<u32>,
+    /// Bytes so far.
+    bytes: Cell<u64>,
     /// Bytes wait because the receiver does not take them.
     blocked: Cell<bool>,
+}
+
+/// Points in time of a session, for an access log.
+#[derive(Debug)]
+pub struct Stamps {
+    /// It began.
+    pub began: Instant,
+    /// The same by the calendar, since 1970.
+    pub wall: Duration,
+    /// It was connected to its server.
+    pub connect: Cell<Option<Instant>>,
+    /// The server's first byte came.
+    pub first: Cell<Option<Instant>>,
+}
+
+impl Stamps {
+    /// A session that began at `began`.
+    pub fn new(began: Instant) -> Box<Self> {
+        Box::new(Stamps {
+            wall: access::wall_clock().saturating_sub(began.elapsed()),
+            began,
+            connect: Cell::new(None),
+            first: Cell::new(None),
+        })
+    }
 }
 
 /// A session's record.
@@ -93,11 +122,19 @@ pub struct Session {
     pub label: RefCell<Option<Rc<str>>>,
     /// Items of `log` actions for the session's line; each begins with a blank.
     pub log: RefCell<String>,
+    /// Requests so far.
+    pub requests: Cell<u32>,
+    /// Why it was ended from outside.
+    pub(super) killed: Cell<Option<&'static str>>,
+    /// Points in time, where an access log wants them: requests have their own.
+    pub stamps: Option<Box<Stamps>>,
 }
 
 impl Session {
     /// A session that begins at second `now`.
     pub fn new(id: u64, relay: Rc<Relay>, client: SocketAddr, now: u32) -> Self {
+        let sessions_logged =
+            relay.config.access.is_some() && relay.protocol.kind != ProtocolKind::Http;
         let session = Session {
             id,
             relay,
@@ -115,6 +152,9 @@ impl Session {
             tag_number: Cell::new(0),
             label: RefCell::default(),
             log: RefCell::default(),
+            requests: Cell::new(0),
+            killed: Cell::new(None),
+            stamps: sessions_logged.then(|| Stamps::new(Instant::now())),
         };
         session.touch(From::Client, now);
         session.touch(From::Server, now);
@@ -132,6 +172,50 @@ impl Session {
     /// Bytes moved in a direction at second `now` ([`super::context::Clock::seconds`]).
     pub fn touch(&self, from: From, now: u32) {
         self.way(from).active.set(now);
+    }
+
+    /// The same, with their number.
+    pub fn moved(&self, from: From, now: u32, count: usize) {
+        let way = self.way(from);
+        way.active.set(now);
+        let before = way.bytes.get();
+        way.bytes.set(before.wrapping_add(count as u64));
+        if before == 0
+            && from == From::Server
+            && let Some(stamps) = &self.stamps
+        {
+            stamps.first.set(Some(Instant::now()));
+        }
+    }
+
+    /// Bytes of a direction so far.
+    pub fn bytes(&self, from: From) -> u64 {
+        self.way(from).bytes.get()
+    }
+
+    /// It is connected to its server.
+    pub fn connected(&self) {
+        if let Some(stamps) = &self.stamps {
+            stamps.connect.set(Some(Instant::now()));
+        }
+    }
+
+    /// Its name over all processes.
+    pub fn name(&self, context: &Context) -> SessionId {
+        SessionId {
+            process: context.process,
+            number: self.id,
+        }
+    }
+
+    /// A request begins; answers its name.
+    pub fn next_request(&self, context: &Context) -> RequestId {
+        let number = self.requests.get().wrapping_add(1);
+        self.requests.set(number);
+        RequestId {
+            session: self.name(context),
+            number,
+        }
     }
 
     /// Whether bytes of a direction wait because the receiver does not take them: then the timeout runs for it alone.
@@ -234,31 +318,40 @@ impl Session {
     }
 
     /// Logs the session's end if the configuration asks for it.
-    pub(super) fn report(&self, ended: &Ended, active: usize) {
+    pub(super) fn report(&self, context: &Context, ended: &Ended) {
+        if self.stamps.is_some() {
+            access::session(context, self, &ended.reason);
+        }
         let log = self.relay.log;
+        let id = self.name(context);
         if ended.error && (log.connection || log.connection_errors) {
-            tracing::warn!("{}", self.line(ended, active));
+            tracing::warn!(session = %id, "{}", self.line(context, ended));
         } else if !ended.error && log.connection {
-            tracing::info!("{}", self.line(ended, active));
+            tracing::info!(session = %id, "{}", self.line(context, ended));
         }
     }
 
-    /// The session's log line.
-    fn line(&self, ended: &Ended, active: usize) -> String {
+    /// The session's log line. With an access log it has the name that the lines there have.
+    fn line(&self, context: &Context, ended: &Ended) -> String {
         let port = match self.relay.config.target {
             Target::Address { port, .. } => port,
             _ => 0,
         };
+        let items = self.log.borrow();
+        let items: Cow<'_, str> = match self.relay.config.access {
+            Some(_) => Cow::Owned(format!(" [id: {}]{items}", self.name(context))),
+            None => Cow::Borrowed(&items),
+        };
         words::SessionLine {
             relay: &self.relay.config.name,
             session: self.id,
-            active,
+            active: context.sessions.len(),
             tag: self.tag.borrow().as_deref(),
             client: self.client.ip(),
             server: self.server(),
             port,
             reason: &ended.reason,
-            items: &self.log.borrow(),
+            items: &items,
         }
         .to_string()
     }

@@ -77,7 +77,7 @@ impl Actor for SessionActor {
         if ended.error {
             context.counters.failed.up();
         }
-        session.report(&ended, context.sessions.len());
+        session.report(context, &ended);
     }
 }
 
@@ -86,6 +86,7 @@ impl Handler<End> for SessionActor {
 
     fn handle(&mut self, end: End, ctx: &mut Self::Context) {
         self.session.done.set(true);
+        self.session.killed.set(Some(end.reason));
         self.ended = Some(Box::new(Ended::failed(end.reason)));
         ctx.stop();
     }
@@ -139,6 +140,7 @@ mod tests {
             translate: None,
             proxy_protocol: None,
             session_timeout: Duration::from_secs(timeout),
+            access: None,
         };
         let config = conf::Config {
             relays: vec![relay],

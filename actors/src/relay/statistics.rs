@@ -66,6 +66,8 @@ fn samples(context: &Context) -> Vec<Sample> {
         (&names::RELAY_FAILOVERS, &counters.failovers),
         (&names::RELAY_DATAGRAMS, &counters.datagrams),
         (&names::RELAY_DATAGRAMS_DROPPED, &counters.datagrams_dropped),
+        (&names::ACCESS_LINES, &context.access.counts().written),
+        (&names::ACCESS_LOST, &context.access.counts().lost),
     ] {
         samples.push(metric.sample(&[process], count.get() as f64));
     }

@@ -23,6 +23,7 @@ pub fn serve(context: Rc<Context>, session: Rc<Session>, client: Stream) -> Serv
         let choice = Choice::new(&session);
         let connected = connect::connect(&context, &session, &client, choice).await;
         let server = connected.map_err(|error| error.ended())?;
+        session.connected();
         Ok(pump(context, session, client, server.stream, server.guard))
     }))
 }
@@ -303,7 +304,7 @@ impl Way {
     }
 
     fn moved(&self, context: &Context, session: &Session, count: usize) {
-        session.touch(self.from, context.clock.seconds());
+        session.moved(self.from, context.clock.seconds(), count);
         match self.from {
             From::Client => context.counters.bytes_in.add(count as u64),
             From::Server => context.counters.bytes_out.add(count as u64),

@@ -99,7 +99,7 @@ impl Actor for UdpActor {
         // Their tasks hold the listener: it would never be closed.
         match &self.listener.engine {
             Engine::Dns(resolvers) => resolvers.clear(),
-            Engine::Flows(flows) => flows.clear(),
+            Engine::Flows(flows) => flows.clear(&self.listener.context),
         }
     }
 }
@@ -221,7 +221,7 @@ impl Listener {
         let now = self.context.clock.seconds();
         match &self.engine {
             Engine::Dns(resolvers) => resolvers.tick(self, now),
-            Engine::Flows(flows) => flows.tick(now),
+            Engine::Flows(flows) => flows.tick(&self.context, now),
         }
     }
 }

@@ -129,6 +129,8 @@ metrics! {
     RELAY_DATAGRAMS = Counter "relayd_relay_datagrams_total" ["process"] "Datagrams passed on.";
     RELAY_DATAGRAMS_DROPPED = Counter "relayd_relay_datagrams_dropped_total" ["process"] "Datagrams dropped: malformed, unknown id, no host, too many waiting.";
     RELAY_BYTES = Counter "relayd_relay_bytes_total" ["process", "direction"] "Bytes passed on; direction is in (from clients) or out (from servers).";
+    ACCESS_LINES = Counter "relayd_access_log_lines_total" ["process"] "Lines of access logs that were written.";
+    ACCESS_LOST = Counter "relayd_access_log_lost_lines_total" ["process"] "Lines of access logs that were lost because their target was full, too slow or away.";
 
     HTTP_REQUESTS = Counter "relayd_relay_http_requests_total" ["process"] "HTTP requests that relays passed on.";
     HTTP_REUSED = Counter "relayd_relay_http_server_connections_reused_total" ["process"] "Requests that went over a kept server connection.";

@@ -160,6 +160,7 @@ impl Builder {
             translate: None,
             proxy_protocol: None,
             session_timeout: Duration::from_secs(600),
+            access: None,
         });
         self.config.relays.last_mut().unwrap()
     }

@@ -8,6 +8,7 @@ pub mod demotion;
 #[cfg(test)]
 mod glob_oracle;
 pub mod listen;
+pub mod log_target;
 pub mod pass;
 pub mod privileges;
 pub mod random;

@@ -3,8 +3,11 @@
 //! Must never write a relay's property on one of its lines only, as the last line decides.
 
 use super::Writer;
-use super::text::{address, quote};
-use crate::model::{Address, ProtocolId, ProxyVersion, Relay, Target, Translate};
+use super::text::{address, path, quote};
+use crate::model::{
+    AccessForm, AccessLog, AccessTarget, Address, ProtocolId, ProxyVersion, Relay, Target,
+    Translate,
+};
 use std::fmt::Write as _;
 
 impl Writer<'_> {
@@ -34,10 +37,34 @@ impl Writer<'_> {
             let seconds = relay.session_timeout.as_secs();
             self.line(&format!("session timeout {seconds}"));
         }
+        if let Some(log) = &relay.access {
+            self.access_log(log);
+        }
         if relay.disabled {
             self.line("disable");
         }
         self.out.push_str("}\n");
+    }
+
+    fn access_log(&mut self, log: &AccessLog) {
+        let mut line = String::from(match log.form {
+            AccessForm::Combined => "log access combined",
+            AccessForm::Json => "log access json",
+        });
+        if log.query {
+            line.push_str(" with query");
+        }
+        for name in &log.headers {
+            let _ = write!(line, " with header {}", quote(name));
+        }
+        match &log.target {
+            AccessTarget::File(file) => {
+                let _ = write!(line, " to file {}", path(file));
+            }
+            AccessTarget::Syslog => line.push_str(" to syslog"),
+            AccessTarget::Journald => line.push_str(" to journald"),
+        }
+        self.line(&line);
     }
 
     fn forwards(&mut self, relay: &Relay) {

@@ -2,6 +2,7 @@
 //! Owns the parser's state, error recovery and what all statements share.
 //! Must never look at the raw text: that is the lexer.
 
+mod access;
 mod address;
 mod advice;
 mod check;

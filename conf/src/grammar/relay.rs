@@ -7,8 +7,8 @@ use super::{Parsed, Parser};
 use crate::lexer::Token;
 use crate::limits;
 use crate::model::{
-    Address, HashKey, Listen, Mode, ProtocolId, ProxyVersion, Relay, RelayId, RelayTable, TableId,
-    Target, Translate,
+    AccessLog, Address, HashKey, Listen, Mode, ProtocolId, ProxyVersion, Relay, RelayId,
+    RelayTable, TableId, Target, Translate,
 };
 use crate::source::Span;
 use std::net::IpAddr;
@@ -33,6 +33,7 @@ pub(super) struct Draft {
     translate: Option<Translate>,
     proxy_protocol: Option<ProxyVersion>,
     session_timeout: Duration,
+    access: Option<AccessLog>,
 }
 
 impl Parser<'_> {
@@ -61,6 +62,7 @@ impl Parser<'_> {
             translate: None,
             proxy_protocol: None,
             session_timeout: limits::SESSION_TIMEOUT_DEFAULT,
+            access: None,
         };
         let good = self.block(|p| p.relay_line(&mut draft))?;
         let close = self.close;
@@ -110,11 +112,12 @@ impl Parser<'_> {
             }
             Token::Keyword("protocol") => self.relay_protocol(draft)?,
             Token::Keyword("session") => draft.session_timeout = self.session_timeout()?,
+            Token::Keyword("log") => draft.access = Some(self.access_log()?),
             Token::Keyword("disable") => draft.disabled = true,
             _ => {
                 return self.unexpected(
                     &lexeme,
-                    "an option of a relay: listen, forward, protocol, session timeout, disable",
+                    "an option of a relay: listen, forward, protocol, session timeout, log access, disable",
                 );
             }
         }
@@ -385,6 +388,7 @@ impl Draft {
             translate: self.translate,
             proxy_protocol: self.proxy_protocol,
             session_timeout: self.session_timeout,
+            access: self.access.clone(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Owns one module per noun of relayd.conf(5).
 //! Must never refer to source text, sockets or run-time state.
 
+mod access;
 mod check;
 mod globals;
 mod ids;
@@ -12,6 +13,7 @@ mod router;
 mod rule;
 mod table;
 
+pub use access::{AccessForm, AccessLog, AccessTarget};
 pub use check::{Check, Digest, HttpRequest};
 pub use globals::{AgentX, Globals, LogFlags};
 pub use ids::{HostId, NetRouteId, ProtocolId, RedirectId, RelayId, RouterId, TableId};

@@ -2,7 +2,7 @@
 //! Owns their description; each listener is a relay of its own, as in the original.
 //! Must never hold sockets or sessions.
 
-use super::{Address, HashKey, Mode, ProtocolId, RelayId, TableId};
+use super::{AccessLog, Address, HashKey, Mode, ProtocolId, RelayId, TableId};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv6Addr;
 use std::time::Duration;
@@ -40,6 +40,8 @@ pub struct Relay {
     pub proxy_protocol: Option<ProxyVersion>,
     /// Idle time after which a session is closed.
     pub session_timeout: Duration,
+    /// `log access …` (extension)
+    pub access: Option<AccessLog>,
 }
 
 /// `listen on ADDR port P [tls] [proxy-protocol]`

@@ -15,7 +15,7 @@ mod url;
 
 pub use body::Body;
 pub(crate) use body::is_token;
-pub use date::http_date;
+pub use date::{clf_date, http_date};
 pub use edit::Edits;
 pub use framing::{Framing, judge, response_framing};
 pub use head::{Field, Head, Parse, Span, Version};

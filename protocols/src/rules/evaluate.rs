@@ -8,6 +8,7 @@ use super::find::{Found, find};
 use super::index::{Offer, ones};
 use super::text::Macros;
 use crate::http::{Candidates, Edits, Head, Refusal, Span, split_target};
+use crate::log::id::RequestId;
 use conf::model::{Action, Direction, Family};
 use std::net::{IpAddr, SocketAddr};
 
@@ -36,6 +37,8 @@ pub struct Subject<'a> {
     pub path: &'a [u8],
     /// Query of the request target.
     pub query: Option<&'a [u8]>,
+    /// Name of the request, for macros.
+    pub request: Option<RequestId>,
 }
 
 impl<'a> Subject<'a> {
@@ -66,6 +69,7 @@ impl<'a> Subject<'a> {
             host: head.host(bytes),
             path,
             query,
+            request: None,
         }
     }
 
@@ -75,6 +79,7 @@ impl<'a> Subject<'a> {
             remote: self.peer,
             server: self.listen,
             timeout: self.timeout,
+            request: self.request,
         }
     }
 

@@ -2,6 +2,7 @@
 //! Owns globs prepared for quick comparison, and values with `$` macros.
 //! Must never look at more than the text it is given.
 
+use crate::log::id::RequestId;
 use crate::{glob, pattern};
 use std::io::Write;
 use std::net::SocketAddr;
@@ -121,6 +122,8 @@ pub struct Macros<'a> {
     pub server: SocketAddr,
     /// `$TIMEOUT`: session timeout in seconds.
     pub timeout: u64,
+    /// `$REQUEST_ID` (extension); nothing without it.
+    pub request: Option<RequestId>,
 }
 
 /// A value to be written, with macros.
@@ -144,9 +147,10 @@ enum Macro {
     ServerPort,
     ServerName,
     Timeout,
+    RequestId,
 }
 
-const MACROS: [(&str, Macro); 7] = [
+const MACROS: [(&str, Macro); 8] = [
     ("$HOST", Macro::Host),
     ("$REMOTE_ADDR", Macro::RemoteAddr),
     ("$REMOTE_PORT", Macro::RemotePort),
@@ -154,6 +158,7 @@ const MACROS: [(&str, Macro); 7] = [
     ("$SERVER_PORT", Macro::ServerPort),
     ("$SERVER_NAME", Macro::ServerName),
     ("$TIMEOUT", Macro::Timeout),
+    ("$REQUEST_ID", Macro::RequestId),
 ];
 
 impl Template {
@@ -198,6 +203,10 @@ impl Template {
                 Part::Macro(Macro::ServerPort) => write!(out, "{}", macros.server.port()),
                 Part::Macro(Macro::ServerName) => write!(out, "{}", crate::http::SERVER_NAME),
                 Part::Macro(Macro::Timeout) => write!(out, "{}", macros.timeout),
+                Part::Macro(Macro::RequestId) => match macros.request {
+                    Some(id) => write!(out, "{id}"),
+                    None => Ok(()),
+                },
             };
         }
     }
@@ -237,6 +246,7 @@ mod tests {
             remote: "10.0.0.1:99".parse().unwrap(),
             server: "[::1]:80".parse().unwrap(),
             timeout: 600,
+            request: Some(RequestId::default()),
         };
         let expand = |text: &str, macros: &Macros<'_>| {
             let mut out = Vec::new();
@@ -250,6 +260,7 @@ mod tests {
             ),
             "10.0.0.1:99 ::1,80 OpenBSD relayd 600www"
         );
+        assert_eq!(expand("<$REQUEST_ID>", &macros), "<000000000000-0-0>");
         assert_eq!(expand("$OTHER $ 100% ä", &macros), "$OTHER $ 100% ä");
         assert_eq!(
             expand(

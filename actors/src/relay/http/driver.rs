@@ -2,6 +2,7 @@
 //! Owns the order of things: request, server, both bodies, next request.
 //! Must never hold the process's buffers over a wait, nor memory while the client is idle.
 
+use super::super::access::Record;
 use super::super::connect::{self, Chosen, ConnectError};
 use super::super::context::Context;
 use super::super::session::{Ended, From, Session};
@@ -42,6 +43,8 @@ pub(super) struct Driver {
     pub(super) marks: bool,
     /// Items of the request at hand were logged.
     pub(super) logged: bool,
+    /// What the access log will say of the request at hand.
+    pub(super) record: Option<Box<Record>>,
 }
 
 /// What a request led to.
@@ -78,6 +81,7 @@ impl Driver {
             exchange: None,
             marks: false,
             logged: false,
+            record: None,
         }
     }
 
@@ -112,8 +116,12 @@ impl Driver {
             match poll_fn(|cx| self.poll_exchange(cx)).await {
                 Turn::Next => return Outcome::Next,
                 Turn::Again => self.context.http.count(|shared| &shared.retried),
-                Turn::End(ended) => return Outcome::End(ended),
+                Turn::End(ended) => {
+                    self.conclude(0, &ended);
+                    return Outcome::End(ended);
+                }
                 Turn::Linger(ended) => {
+                    self.conclude(0, &ended);
                     // An answer that came before the end of its request must not be lost by a reset.
                     Box::pin(answer::linger(&mut self.client)).await;
                     return Outcome::End(ended);
@@ -211,6 +219,9 @@ impl Driver {
             chosen.1.address = connected.address;
             chosen.1.host = connected.guard.as_ref().map(|g| Rc::clone(g.host()));
         }
+        if let Some(record) = &mut self.record {
+            record.connected();
+        }
         exchange.server = Some(Server {
             stream: connected.stream,
             guard: connected.guard,
@@ -236,7 +247,21 @@ impl Driver {
             page: !begun,
             head_only,
         };
-        answer::refuse(&self.context, &self.session, &mut self.client, refused).await
+        if self.record.is_none() {
+            // What could not be read was a request, too.
+            let number = self.session.next_request(&self.context).number;
+            self.record = Record::begin(&self.context, &self.session, number, None);
+        }
+        let ended = answer::refuse(&self.context, &self.session, &mut self.client, refused).await;
+        self.conclude(refusal.status, &ended);
+        ended
+    }
+
+    /// The request at hand is over; `status` counts if the server gave none.
+    pub(super) fn conclude(&mut self, status: u16, ended: &Ended) {
+        if let Some(record) = self.record.take() {
+            record.end(status, ended.reason.clone());
+        }
     }
 
     /// Both sides speak freely from now on.
@@ -258,14 +283,25 @@ impl Driver {
         if early.await.is_err() {
             return Ended::failed(words::ERROR);
         }
-        tcp::pump(
+        let (session, record) = (Rc::clone(&self.session), self.record.take());
+        let before = [From::Client, From::Server].map(|from| session.bytes(from));
+        let ended = tcp::pump(
             self.context,
             self.session,
             self.client,
             server.stream,
             server.guard,
         )
-        .await
+        .await;
+        if let Some(mut record) = record {
+            let [client, server] = before;
+            record.tunnelled(
+                session.bytes(From::Client).saturating_sub(client),
+                session.bytes(From::Server).saturating_sub(server),
+            );
+            record.end(0, ended.reason.clone());
+        }
+        ended
     }
 
     /// Whether server connections are shared.

@@ -96,8 +96,12 @@ impl Driver {
             Poll::Ready(Err(turn)) => return self.leave(exchange, turn),
             other => other.is_ready(),
         };
+        if up && let Some(record) = &mut self.record {
+            record.received();
+        }
         if down && (exchange.broken || (!up && !exchange.client_keep)) {
             // The server has answered without wanting all of the request.
+            self.account(&exchange);
             return Poll::Ready(Turn::Linger(Ended::done()));
         }
         if up && down {
@@ -108,11 +112,21 @@ impl Driver {
     }
 
     fn leave(&mut self, exchange: Box<Exchange>, turn: Turn) -> Poll<Turn> {
+        self.account(&exchange);
         self.exchange = Some(exchange);
         Poll::Ready(turn)
     }
 
+    /// Notes for the access log what was moved.
+    fn account(&mut self, exchange: &Exchange) {
+        if let Some(record) = &mut self.record {
+            record.bodies(exchange.up.total, exchange.down.total);
+        }
+    }
+
     fn finish(&mut self, context: &Rc<Context>, exchange: Exchange) -> Turn {
+        self.account(&exchange);
+        self.conclude(0, &Ended::done());
         if let Some(server) = exchange.server.filter(|_| exchange.server_keep) {
             if self.pools() {
                 context

@@ -2,6 +2,7 @@
 //! Owns judging a head, the choice of server and connection, and what is sent first.
 //! Must never send a byte of a request before all that came with it was judged.
 
+use super::super::access::Record;
 use super::super::connect::{self, Choice};
 use super::super::context::Context;
 use super::super::relays::HostGuard;
@@ -14,6 +15,7 @@ use super::{Parts, Shared};
 use conf::limits;
 use conf::model::{Direction, Target};
 use protocols::http::{Body, Head, Parse, Refusal, judge, wants_upgrade};
+use protocols::log::id::RequestId;
 use protocols::rules::{Ruleset, Subject, Verdict, Work};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -58,6 +60,8 @@ impl Driver {
         }
         let upgrade = wants_upgrade(head, options.websockets)?;
         context.http.count(|shared: &Shared| &shared.requests);
+        let id = session.next_request(context);
+        self.record = Record::begin(context, &session, id.number, Some((head, bytes)));
         let verdict = self.filter(head, bytes, work, session.client, session.server());
         self.log_request(head, bytes, work);
         if verdict? == Verdict::Block {
@@ -85,6 +89,7 @@ impl Driver {
             server: None,
         });
         exchange.up.body = body;
+        exchange.up.total = taken as u64;
         self.without_body(&mut exchange, head, bytes, work);
         if !upgrade {
             exchange.server_keep = work.edits.settle(head, bytes, true);
@@ -140,6 +145,9 @@ impl Driver {
                     exchange.again = Some(wire.to_vec());
                 }
                 exchange.server = Some(server);
+                if let Some(record) = &mut self.record {
+                    record.connected();
+                }
                 return;
             }
             exchange.up.clear();
@@ -215,7 +223,7 @@ impl Driver {
         };
         let local = *self.local.get_or_insert_with(|| local(&self.client));
         let listen = session.relay.config.listen;
-        let subject = Subject::new(
+        let mut subject = Subject::new(
             head,
             bytes,
             peer,
@@ -224,6 +232,10 @@ impl Driver {
             listen.address.with_port(listen.port),
             session.relay.config.session_timeout.as_secs(),
         );
+        subject.request = Some(RequestId {
+            session: session.name(&self.context),
+            number: session.requests.get(),
+        });
         work.wants_log = session.relay.log.connection;
         let before = self.memory;
         let verdict = rules.evaluate(&subject, &mut self.memory, work);

@@ -98,6 +98,9 @@ impl Driver {
         bytes: &[u8],
     ) -> Result<(), Turn> {
         exchange.again = None;
+        if let Some(record) = &mut self.record {
+            record.answered();
+        }
         if exchange.answered {
             return self.body(cx, exchange, bytes);
         }
@@ -178,6 +181,9 @@ impl Driver {
             exchange.client_keep = work.edits.settle(head, bytes, keep);
         }
         exchange.answered = true;
+        if let Some(record) = &mut self.record {
+            record.response(head.status, head.len);
+        }
         let (_, rest) = bytes.split_at_checked(head.len).unwrap_or((bytes, b""));
         let mut body = Body::new(framing, limit);
         let taken = if switches {
@@ -188,6 +194,7 @@ impl Driver {
         };
         exchange.server_keep &= taken == rest.len();
         exchange.down.body = body;
+        exchange.down.total = taken as u64;
         let payload = rest.get(..taken).unwrap_or_default();
         let wire = if work.edits.needed(head) {
             out.clear();

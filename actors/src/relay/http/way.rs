@@ -16,6 +16,8 @@ use std::task::{Context as Task, Poll, ready};
 pub(super) struct Way {
     from: From,
     pub(super) body: Body,
+    /// Bytes of the body so far, for an access log.
+    pub(super) total: u64,
     rest: Vec<u8>,
     written: usize,
     pipe: Option<Pipe>,
@@ -29,6 +31,7 @@ impl Way {
         Way {
             from,
             body: Body::new(Framing::None, 0),
+            total: 0,
             rest: Vec::new(),
             written: 0,
             pipe: None,
@@ -184,6 +187,7 @@ impl Way {
                 self.pipe = Some(pipe);
                 self.spliced = self.spliced.saturating_add(count);
                 self.body.skip(count as u64);
+                self.total = self.total.wrapping_add(count as u64);
                 moved(context, session, self.from, count);
                 Poll::Ready(Ok(Some(count)))
             }
@@ -193,13 +197,15 @@ impl Way {
 
     /// Looks at bytes of the body; answers how many belong to it.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Refusal> {
-        self.body.advance(bytes)
+        let taken = self.body.advance(bytes)?;
+        self.total = self.total.wrapping_add(taken as u64);
+        Ok(taken)
     }
 }
 
 /// Counts bytes that came from one side.
 pub(super) fn moved(context: &Context, session: &Session, from: From, count: usize) {
-    session.touch(from, context.clock.seconds());
+    session.moved(from, context.clock.seconds(), count);
     match from {
         From::Client => context.counters.bytes_in.add(count as u64),
         From::Server => context.counters.bytes_out.add(count as u64),

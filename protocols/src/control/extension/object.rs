@@ -190,6 +190,12 @@ pub enum Object {
         tag: u16,
         /// It is ending.
         done: bool,
+        /// Name over all processes and restarts, as in the access log.
+        #[serde(default)]
+        session: String,
+        /// Name of its last request, in relays that speak HTTP.
+        #[serde(default)]
+        request: Option<String>,
     },
 }
 

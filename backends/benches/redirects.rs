@@ -79,6 +79,7 @@ mod measure {
     fn rules(redirects: u32, sticky: bool) -> Ruleset {
         Ruleset {
             services: (0..redirects).map(|n| service(n, HOSTS, sticky)).collect(),
+            ..Ruleset::default()
         }
     }
 

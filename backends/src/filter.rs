@@ -5,11 +5,13 @@
 pub mod collisions;
 pub mod diff;
 mod open;
+mod relays;
 pub mod support;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use open::{Choice, Kind, Publisher, choose, known_tags, open, preview, surroundings, verify};
+pub use relays::Relayed;
 
 use conf::model::{
     Address, Config, Forward, HashKey, HostId, Mode, PfTag, Redirect, RedirectId, TableId,
@@ -22,11 +24,13 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Everything the packet filter shall do: one service per redirection, in the order of ids.
+/// Everything the packet filter shall do: one service per redirection, in the order of ids, and what relays need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
     /// The services.
     pub services: Vec<Service>,
+    /// Relays that need the packet filter.
+    pub relays: Vec<Relayed>,
 }
 
 /// Desired state of one redirection.
@@ -116,6 +120,7 @@ impl Ruleset {
         });
         Ruleset {
             services: services.collect(),
+            relays: Relayed::of(config),
         }
     }
 }
@@ -268,6 +273,14 @@ pub enum FilterError {
         object: String,
         /// The system's error.
         source: std::io::Error,
+    },
+    /// The kernel has not what only relays need.
+    #[error("{object}: the kernel lacks this; {cure}")]
+    Lacking {
+        /// The object of the failing message.
+        object: String,
+        /// What the administrator can do.
+        cure: &'static str,
     },
     /// The configuration asks for what this backend cannot do.
     #[error("{object}: {what} is not possible with the {backend} packet filter")]

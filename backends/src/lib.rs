@@ -7,7 +7,10 @@ pub mod filter;
 pub mod nftables;
 pub mod recording;
 pub mod resolver;
+#[cfg(target_os = "linux")]
+pub mod routing;
 pub mod service;
+pub mod surroundings;
 pub mod sys;
 pub mod userland;
 

@@ -147,6 +147,7 @@ mod tests {
         filter.adopt().unwrap();
         let mut wanted = Ruleset {
             services: vec![service("www", 2)],
+            ..Ruleset::default()
         };
         assert_eq!(filter.apply(&wanted).unwrap()[0].added, 2);
         wanted.services[0].servers.pop();

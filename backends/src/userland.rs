@@ -179,6 +179,7 @@ mod tests {
         let (mut filter, seen) = backend();
         let wanted = Ruleset {
             services: vec![service("www", 2)],
+            ..Ruleset::default()
         };
         assert_eq!(filter.apply(&wanted).unwrap()[0].added, 2);
         assert!(filter.apply(&wanted).unwrap().is_empty());
@@ -194,6 +195,7 @@ mod tests {
         let (mut filter, seen) = backend();
         let mut wanted = Ruleset {
             services: vec![service("www", 2)],
+            ..Ruleset::default()
         };
         wanted.services[0].forward = Forward::Route {
             interface: "em0".to_owned(),
@@ -211,6 +213,7 @@ mod tests {
         let (mut filter, _) = backend();
         let wanted = Ruleset {
             services: vec![service("www", 2)],
+            ..Ruleset::default()
         };
         filter.apply(&wanted).unwrap();
         filter.count(&[(RedirectId(1), HostId(1), 2), (RedirectId(1), HostId(2), 3)]);

@@ -63,6 +63,8 @@ pub struct Parent {
     pub(super) demotion: Demotion,
     pub(super) scripts: Scripts,
     pub(super) tickets: Vec<Vec<u8>>,
+    /// Troubles of this system that the operator was told.
+    pub(super) warned: HashSet<String>,
     /// Routers whose missing implementation was mentioned.
     pub(super) routers: HashSet<u32>,
 }
@@ -140,6 +142,7 @@ impl Parent {
             refused: 0,
             demotion,
             tickets: Vec::new(),
+            warned: HashSet::new(),
             routers: HashSet::new(),
         };
         let address = parent.start();

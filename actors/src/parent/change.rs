@@ -8,8 +8,11 @@ use super::children::Phase;
 use super::lifecycle::FAILURE;
 use super::sockets::Sockets;
 use crate::link::{Message, Peer, Role};
+use crate::options::Backend;
 use actix::prelude::*;
+use backends::filter::{Kind, Relayed};
 use backends::service::{self, State};
+use backends::surroundings;
 use conf::model::{ProtocolKind, Relay};
 use conf::{Config, limits};
 use protocols::log::daemon as words;
@@ -273,6 +276,7 @@ impl Parent {
                 self.retire(peer);
             }
         }
+        self.look_around();
         if self.places.control(&self.config) != old_path {
             remove_socket(&old_path);
         }
@@ -285,6 +289,22 @@ impl Parent {
             tracing::info!("{}", words::reloaded(generation, added, changed, removed));
             self.accepted = self.accepted.saturating_add(1);
             self.verdict(&change.request, Vec::new());
+        }
+    }
+
+    /// Says once what in this system makes relays useless.
+    fn look_around(&mut self) {
+        let filter = match self.launcher.options.backend {
+            Backend::Auto => return,
+            Backend::Nftables => Kind::Nftables,
+            Backend::Pf => Kind::Pf,
+            Backend::Userland => Kind::Userland,
+            Backend::Recording => Kind::Recording,
+        };
+        for warning in surroundings::warnings(&Relayed::of(&self.config), filter) {
+            if self.warned.insert(warning.clone()) {
+                tracing::warn!("{warning}");
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::options::{Backend, Options};
 use backends::sys::listen::{self, Transport};
 use backends::sys::log_target;
 use conf::limits;
-use conf::model::{AccessTarget, Check, Config};
+use conf::model::{AccessTarget, Check, Config, Target};
 use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -43,6 +43,8 @@ struct Want {
     object: String,
     /// The daemon does without it if it cannot be had.
     optional: bool,
+    /// Clients may have meant another address (`forward to destination`).
+    foreign: bool,
 }
 
 /// An open socket and who holds it.
@@ -154,7 +156,15 @@ impl Sockets {
             Entry::Vacant(entry) => {
                 let kept = self.open.get(&want.endpoint);
                 let socket = match kept.filter(|socket| !outdated(&want.endpoint, socket)) {
-                    Some(socket) => Rc::clone(socket),
+                    Some(socket) => {
+                        if want.foreign {
+                            // A listener that served something else before the reload.
+                            let v6 =
+                                matches!(want.endpoint, Endpoint::Shared(a, ..) if a.is_ipv6());
+                            let _ = listen::set_foreign(&**socket, v6);
+                        }
+                        Rc::clone(socket)
+                    }
                     None => Rc::new(open(want, fresh)?),
                 };
                 Ok(Rc::clone(entry.insert(socket)))
@@ -219,9 +229,9 @@ fn open(want: &Want, fresh: bool) -> io::Result<OwnedFd> {
     match &want.endpoint {
         Endpoint::Shared(address, transport, _) => {
             if fresh {
-                listen::probe(*address, *transport)?;
+                listen::probe(*address, *transport, want.foreign)?;
             }
-            listen::shared(*address, *transport, want.backlog)
+            listen::shared(*address, *transport, want.backlog, want.foreign)
         }
         Endpoint::Exclusive(address) => listen::exclusive(*address, want.backlog),
         Endpoint::Control(path) => listen::control(path),
@@ -254,6 +264,7 @@ fn wanted(config: &Config, places: &Places) -> Result<Vec<Want>, String> {
         backlog: limits::BACKLOG_DEFAULT,
         object: format!("control socket {}", path.display()),
         optional: false,
+        foreign: false,
     });
     if let Some(address) = places.metrics {
         wants.push(Want {
@@ -263,6 +274,7 @@ fn wanted(config: &Config, places: &Places) -> Result<Vec<Want>, String> {
             backlog: limits::BACKLOG_DEFAULT,
             object: format!("metrics listener {address}"),
             optional: false,
+            foreign: false,
         });
     }
     icmp(config, &mut wants);
@@ -294,6 +306,7 @@ fn icmp(config: &Config, wants: &mut Vec<Want>) {
                 backlog: 0,
                 object: format!("{} socket for checks", if v6 { "ICMPv6" } else { "ICMP" }),
                 optional: true,
+                foreign: false,
             });
         }
     }
@@ -321,6 +334,7 @@ fn relays(config: &Config, wants: &mut Vec<Want>) {
                 backlog,
                 object: format!("relay {}: listen on {address}", relay.name),
                 optional: false,
+                foreign: matches!(relay.target, Target::Destination(_)),
             });
         }
     }
@@ -379,6 +393,7 @@ fn redirects(config: &Config, wants: &mut Vec<Want>) {
                         backlog: limits::BACKLOG_MAX,
                         object: format!("redirect {}: listen on {address}", redirect.name),
                         optional: false,
+                        foreign: false,
                     });
                 }
             }

@@ -15,7 +15,8 @@ use actix::{
     SpawnHandle, WrapFuture,
 };
 use backends::filter::{
-    self, FilterError, Kind, PacketFilter, Publisher, Ruleset, ServiceStatistics, TableChange,
+    self, FilterError, Kind, PacketFilter, Publisher, Relayed, Ruleset, ServiceStatistics,
+    TableChange,
 };
 use conf::Config;
 use conf::model::{HostId, RedirectId};
@@ -209,9 +210,14 @@ impl Backend {
         self.watch(ctx);
     }
 
+    /// Whether relays need a packet filter, and the one in use can do something for them.
+    fn relays_need(&self, config: &Config) -> bool {
+        !Relayed::of(config).is_empty() && self.kind() == Kind::Nftables
+    }
+
     fn prepare(&mut self, config: &Config, ctx: &mut Context<Self>) -> Result<bool, FilterError> {
-        // Without redirections nobody needs a packet filter, nor the right to use one.
-        if config.redirects.is_empty() && self.filter.is_none() {
+        // Without redirections hardly anybody needs a packet filter, or the right to use one.
+        if config.redirects.is_empty() && self.filter.is_none() && !self.relays_need(config) {
             if self.last.is_none() {
                 // The original says so even then.
                 tracing::debug!("{}", words::FILTER_INIT_DONE);

@@ -6,7 +6,7 @@ use super::actor::Pfe;
 use super::backend::{Applied, Apply};
 use super::redirect::{Configure, Decide, Decided, Redirect, Remove};
 use actix::{Actor, AsyncContext, Context, Handler};
-use backends::filter::{Ruleset, Service};
+use backends::filter::{Relayed, Ruleset, Service};
 use conf::model::{self, RedirectId};
 use protocols::balance::derive_key;
 use protocols::control::Reply;
@@ -124,6 +124,7 @@ impl Pfe {
         self.backend.do_send(Apply {
             desired: Ruleset {
                 services: self.services.values().cloned().collect(),
+                relays: Relayed::of(&self.state.config),
             },
             log: self.state.config.globals.log.state_changes,
         });

@@ -159,7 +159,7 @@ impl Resolvers {
             half.copy_from_slice(&context.random.next().to_ne_bytes());
         }
         let shared = Rc::new(Shared {
-            socket: sockets::connect_udp(relay, server)?,
+            socket: sockets::connect_udp(relay, server, None)?,
             server,
             queries: RefCell::new(Queries::new(key, limits::DNS_QUERIES_MAX)),
         });

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::relays::{HostGuard, Relay};
 use super::session::{From, Session};
 use super::sockets;
+use super::target;
 use super::udp_actor::{Client, Listener, drain};
 use conf::limits;
 use conf::model::HostId;
@@ -121,11 +122,14 @@ impl Flows {
             context.counters.refused.up();
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let choice = Choice::by(relay, client.address.ip());
+        let mut choice = Choice::by(relay, client.address.ip());
+        choice.destination = target::of_datagram(relay, client.local)
+            .map_err(|_| io::Error::from(io::ErrorKind::HostUnreachable))?;
         let chosen = connect::choose(context, relay, &choice, tried)
             .or_else(|_| connect::choose(context, relay, &choice, &[]))
             .map_err(|_| io::Error::from(io::ErrorKind::HostUnreachable))?;
         let address = sockets::translate(relay.config.translate, chosen.address)
+            .filter(|a| !target::own(relay, *a))
             .ok_or(io::ErrorKind::AddrNotAvailable)?;
         let session = relay.config.access.as_ref().map(|_| {
             let (number, now) = (context.sessions.number(), context.clock.seconds());
@@ -135,7 +139,7 @@ impl Flows {
         });
         let flow = Rc::new(Flow {
             session,
-            server: sockets::connect_udp(relay, address)?,
+            server: sockets::connect_udp(relay, address, Some(client.address.ip()))?,
             guard: chosen.host.map(HostGuard::new),
             active: Cell::new(context.clock.seconds()),
             timeout: u32::try_from(relay.config.session_timeout.as_secs()).unwrap_or(u32::MAX),

@@ -4,7 +4,7 @@
 
 use super::relays::Relay;
 use super::session::Session;
-use backends::sys::socket_options;
+use backends::sys::{listen, socket_options};
 use conf::limits;
 use conf::model::{TcpOptions, Translate};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -64,8 +64,7 @@ pub async fn connect(
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     tune(&SockRef::from(&socket), &relay.protocol.tcp);
     if relay.config.transparent && session.client.is_ipv4() == address.is_ipv4() {
-        transparent(&SockRef::from(&socket), address)?;
-        socket.bind(&SocketAddr::new(session.client.ip(), 0).into())?;
+        as_client(&SockRef::from(&socket), session.client.ip())?;
     }
     match socket.connect(&address.into()) {
         Ok(()) => {}
@@ -82,18 +81,17 @@ pub async fn connect(
     Ok(stream)
 }
 
-/// Lets the socket use an address that is not ours.
-#[cfg(target_os = "linux")]
-fn transparent(socket: &SockRef<'_>, family: SocketAddr) -> io::Result<()> {
-    match family {
-        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
-        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+/// Gives a socket the client's address, and a port of the system's choice.
+fn as_client(socket: &SockRef<'_>, client: IpAddr) -> io::Result<()> {
+    listen::set_foreign(&**socket, client.is_ipv6())?;
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+        // The port is chosen when the server is known: else one client could not use a port for two servers.
+        // Without it there are fewer connections, but there are.
+        let _ = setsockopt(&**socket, IpBindAddressNoPort, &true);
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn transparent(_: &SockRef<'_>, _: SocketAddr) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+    socket.bind(&SocketAddr::new(client, 0).into())
 }
 
 /// Destination before the packet filter redirected the connection here; `None` if it did not, or keeps it elsewhere.
@@ -116,23 +114,50 @@ pub fn original_destination(_: &TcpStream) -> Option<SocketAddr> {
 
 /// Whether an address is one of this machine's.
 pub fn is_local(ip: IpAddr) -> bool {
+    if !binds(ip) {
+        return false;
+    }
+    // With `ip_nonlocal_bind` any address binds, even one that nobody has.
+    let nobody: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::new(240, 0, 0, 1).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1).into(),
+    };
+    !binds(nobody) || ip.is_loopback() || has_interface(ip)
+}
+
+fn binds(ip: IpAddr) -> bool {
     std::net::UdpSocket::bind((ip, 0)).is_ok()
 }
 
-/// A UDP socket on a port of the system's choice that talks to one server only.
+fn has_interface(ip: IpAddr) -> bool {
+    let address = |storage: nix::sys::socket::SockaddrStorage| {
+        let v4 = storage.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        v4.or_else(|| storage.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+    };
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let mut addresses = interfaces.filter_map(|i| i.address.and_then(address));
+    addresses.any(|a| a == ip)
+}
+
+/// A UDP socket on a port of the system's choice that talks to one server only. With `transparent` it has the address of
+/// `client`, its only one.
 ///
 /// # Errors
 /// Those of the system, for instance no descriptor left.
-pub fn connect_udp(relay: &Relay, address: SocketAddr) -> io::Result<UdpSocket> {
-    let any: SocketAddr = match address {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = std::net::UdpSocket::bind(any)?;
-    socket.connect(address)?;
-    socket.set_nonblocking(true)?;
+pub fn connect_udp(
+    relay: &Relay,
+    address: SocketAddr,
+    client: Option<IpAddr>,
+) -> io::Result<UdpSocket> {
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+    let client = client.filter(|c| relay.config.transparent && c.is_ipv4() == address.is_ipv4());
+    if let Some(client) = client {
+        as_client(&SockRef::from(&socket), client)?;
+    }
+    socket.connect(&address.into())?;
     tune(&SockRef::from(&socket), &relay.protocol.tcp);
-    UdpSocket::from_std(socket)
+    UdpSocket::from_std(socket.into())
 }
 
 /// Sends a datagram on a connected socket at once or not at all.

@@ -12,7 +12,7 @@ use conf::limits;
 use conf::model::Target;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -87,6 +87,27 @@ pub async fn destination(
         Some(found) => Ok(Some(found)),
         None if alternate.is_some() || !relay.tables.is_empty() => Ok(None),
         None if nat => Err(ConnectError::NatLookup),
+        None => Err(ConnectError::Loop),
+    }
+}
+
+/// The same for a datagram: where the client sent it, which a listener on all addresses is told. The port is the
+/// listener's own, as the packet filter diverts it.
+///
+/// # Errors
+/// [`ConnectError::Loop`] if there is no destination but the relay itself, and no alternative.
+pub fn of_datagram(
+    relay: &Relay,
+    local: Option<IpAddr>,
+) -> Result<Option<SocketAddr>, ConnectError> {
+    let Target::Destination(alternate) = relay.config.target else {
+        return Ok(None);
+    };
+    let listen = relay.config.listen;
+    let meant = SocketAddr::new(local.unwrap_or(listen.address.ip), listen.port);
+    match Some(meant).filter(|a| !own(relay, *a)) {
+        Some(found) => Ok(Some(found)),
+        None if alternate.is_some() || !relay.tables.is_empty() => Ok(None),
         None => Err(ConnectError::Loop),
     }
 }

@@ -54,7 +54,10 @@ mod tests {
     fn overlapping_ports_are_refused_with_both_names() {
         let mut services = vec![service("www", 1), service("dns", 1)];
         services[1].listeners = vec![listener("192.0.2.1", 70)];
-        let mut desired = Ruleset { services };
+        let mut desired = Ruleset {
+            services,
+            ..Ruleset::default()
+        };
         assert!(check(&desired).is_ok());
         desired.services[1].listeners[0].port_end = 90;
         assert_eq!(

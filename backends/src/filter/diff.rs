@@ -95,7 +95,10 @@ mod tests {
     use super::*;
 
     fn set(services: Vec<Service>) -> Ruleset {
-        Ruleset { services }
+        Ruleset {
+            services,
+            ..Ruleset::default()
+        }
     }
 
     #[test]

@@ -12,24 +12,27 @@ pub mod labels;
 pub mod layout;
 pub mod model;
 pub mod numbers;
+pub mod relays;
 pub mod service;
 pub mod slots;
 pub mod text;
 
-use crate::filter::{Capabilities, FilterError, Ruleset, Service, collisions, support};
+use crate::filter::{Capabilities, FilterError, Ruleset, collisions, support};
 use labels::Labels;
 use model::{Family, Fragment};
 use numbers::Numbers;
 use service::Context;
 
 /// The fixed part, with the objects that several services share.
-pub fn base<'a>(services: impl Iterator<Item = &'a Service> + Clone) -> Fragment {
+pub fn base(desired: &Ruleset) -> Fragment {
+    let services = desired.services.iter();
     let mut base = layout::base();
     base.objects = service::timeouts(services.clone());
     if services.clone().any(|s| s.count_traffic) {
         base.chains.extend(layout::traffic_chains());
     }
     base.chains.extend(dsr::base_chains(services));
+    relays::add(&mut base, &desired.relays);
     base
 }
 
@@ -76,7 +79,7 @@ fn preview_with(
     numbers: &mut Numbers,
     labels: &mut Labels,
 ) -> String {
-    let base = base(desired.services.iter());
+    let base = base(desired);
     let fragments: Vec<Fragment> = desired
         .services
         .iter()
@@ -106,5 +109,6 @@ fn preview_with(
             };
             listing.to_string()
         });
-    listings.collect()
+    let text: String = listings.collect();
+    text + &relays::routing_text(&desired.relays)
 }

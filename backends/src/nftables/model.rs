@@ -279,6 +279,8 @@ pub enum Dynamic {
 /// End of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// `accept`
+    Accept,
     /// `return`
     Return,
     /// `drop`
@@ -393,6 +395,8 @@ pub enum Statement {
         /// Device.
         device: String,
     },
+    /// What only relays need.
+    Relay(super::relays::Part),
     /// End.
     Verdict(Verdict),
 }

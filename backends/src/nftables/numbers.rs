@@ -74,6 +74,11 @@ impl Numbers {
         Ok(numbered)
     }
 
+    /// Whether no redirect ever had a number.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
     /// Numbers of a redirect, if it has any.
     pub fn get(&self, name: &str) -> Option<&Numbered> {
         self.by_name.get(name)

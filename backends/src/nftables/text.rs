@@ -259,6 +259,7 @@ impl Display for Selector {
 impl Display for Verdict {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Verdict::Accept => f.write_str("accept"),
             Verdict::Return => f.write_str("return"),
             Verdict::Drop => f.write_str("drop"),
             Verdict::Jump(chain) => write!(f, "jump {chain}"),
@@ -320,6 +321,7 @@ impl Display for Statement {
                 "fwd {} to meta mark map @{map} device \"{device}\"",
                 ip.keyword()
             ),
+            Statement::Relay(part) => part.fmt(f),
             Statement::Verdict(verdict) => verdict.fmt(f),
         }
     }

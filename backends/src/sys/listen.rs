@@ -6,7 +6,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -42,22 +42,55 @@ fn socket(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
 ///
 /// # Errors
 /// `AddrInUse`, or what else keeps the address from being used.
-pub fn probe(address: SocketAddr, transport: Transport) -> io::Result<()> {
+pub fn probe(address: SocketAddr, transport: Transport, foreign: bool) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());
     }
     let socket = socket(address, transport)?;
+    if foreign {
+        let _ = set_foreign(&socket, address.is_ipv6());
+    }
     // Without it, connections of an earlier run in TIME_WAIT would count as a user of the address.
     socket.set_reuse_address(transport == Transport::Tcp)?;
     socket.bind(&SockAddr::from(address))
 }
 
-/// Opens one of several listeners of `address`: the kernel spreads connections over them.
+/// Lets a socket have, and take packets for, addresses that are not ours: what a packet filter diverts to it.
+///
+/// # Errors
+/// No right (CAP_NET_ADMIN), or not possible on this system.
+pub fn set_foreign(socket: impl AsFd, v6: bool) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        let socket = socket2::SockRef::from(&socket);
+        match v6 {
+            false => socket.set_ip_transparent_v4(true),
+            true => socket.set_ip_transparent_v6(true),
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (socket, v6);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Opens one of several listeners of `address`: the kernel spreads connections over them. A `foreign` one takes what is
+/// diverted to it, where it may ([`set_foreign`]).
 ///
 /// # Errors
 /// Those of socket(2), bind(2), listen(2).
-pub fn shared(address: SocketAddr, transport: Transport, backlog: u32) -> io::Result<OwnedFd> {
+pub fn shared(
+    address: SocketAddr,
+    transport: Transport,
+    backlog: u32,
+    foreign: bool,
+) -> io::Result<OwnedFd> {
     let socket = socket(address, transport)?;
+    if foreign {
+        // Without it the listener still serves what is sent to its own address.
+        let _ = set_foreign(&socket, address.is_ipv6());
+    }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
@@ -144,13 +177,13 @@ mod tests {
     #[test]
     fn an_address_is_shared_with_ourselves_only() {
         for transport in [Transport::Tcp, Transport::Udp] {
-            let first = shared("127.0.0.1:0".parse().unwrap(), transport, 10).unwrap();
+            let first = shared("127.0.0.1:0".parse().unwrap(), transport, 10, false).unwrap();
             let address = local_address(&first).unwrap().unwrap();
-            let error = probe(address, transport).unwrap_err();
+            let error = probe(address, transport, false).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{transport:?}");
-            let second = shared(address, transport, 10).unwrap();
+            let second = shared(address, transport, 10, false).unwrap();
             drop((first, second));
-            probe(address, transport).unwrap();
+            probe(address, transport, false).unwrap();
         }
     }
 

@@ -67,6 +67,7 @@ pub fn service(name: &str, hosts: usize) -> Service {
 pub fn rules(services: &[&Service]) -> Ruleset {
     Ruleset {
         services: services.iter().map(|s| (*s).clone()).collect(),
+        ..Ruleset::default()
     }
 }
 

@@ -36,7 +36,7 @@ pub struct Anonymous {
 }
 
 /// Number of the register that begins at the 4-byte word `word`.
-fn register(word: u32) -> u32 {
+pub(super) fn register(word: u32) -> u32 {
     match word % 4 {
         0 => 1 + word / 4,
         _ => 8 + word,
@@ -47,7 +47,7 @@ fn number(constant: i32) -> u32 {
     constant.cast_unsigned()
 }
 
-fn nfproto(ip: Ip) -> u32 {
+pub(super) fn nfproto(ip: Ip) -> u32 {
     number(match ip {
         Ip::V4 => libc::NFPROTO_IPV4,
         Ip::V6 => libc::NFPROTO_IPV6,
@@ -59,7 +59,7 @@ pub fn layer3(ip: Ip) -> u16 {
     u16::try_from(nfproto(ip)).unwrap_or(0)
 }
 
-fn meta(key: i32, word: u32) -> Expr {
+pub(super) fn meta(key: i32, word: u32) -> Expr {
     Expr::new(c"meta")
         .u32(sys::NFTNL_EXPR_META_KEY, number(key))
         .u32(sys::NFTNL_EXPR_META_DREG, register(word))
@@ -93,7 +93,7 @@ fn set_ct(key: i32) -> Expr {
         .u32(sys::NFTNL_EXPR_CT_SREG, register(0))
 }
 
-fn payload(base: i32, offset: u32, length: u32, word: u32) -> Expr {
+pub(super) fn payload(base: i32, offset: u32, length: u32, word: u32) -> Expr {
     Expr::new(c"payload")
         .u32(sys::NFTNL_EXPR_PAYLOAD_BASE, number(base))
         .u32(sys::NFTNL_EXPR_PAYLOAD_OFFSET, offset)
@@ -101,14 +101,23 @@ fn payload(base: i32, offset: u32, length: u32, word: u32) -> Expr {
         .u32(sys::NFTNL_EXPR_PAYLOAD_DREG, register(word))
 }
 
-fn compare(operation: i32, data: &[u8]) -> Expr {
+pub(super) fn compare(operation: i32, data: &[u8]) -> Expr {
     Expr::new(c"cmp")
         .u32(sys::NFTNL_EXPR_CMP_SREG, register(0))
         .u32(sys::NFTNL_EXPR_CMP_OP, number(operation))
         .bytes(sys::NFTNL_EXPR_CMP_DATA, data)
 }
 
+/// Keeps the bits of `keep` in the first register and sets those of `set`.
+pub(super) fn mask_set(keep: u32, set: u32) -> Expr {
+    bitwise(&keep.to_ne_bytes(), &set.to_ne_bytes(), 0)
+}
+
 fn mask(bits: &[u8], word: u32) -> Expr {
+    bitwise(bits, &vec![0; bits.len()], word)
+}
+
+fn bitwise(bits: &[u8], flipped: &[u8], word: u32) -> Expr {
     Expr::new(c"bitwise")
         .u32(sys::NFTNL_EXPR_BITWISE_SREG, register(word))
         .u32(sys::NFTNL_EXPR_BITWISE_DREG, register(word))
@@ -117,10 +126,10 @@ fn mask(bits: &[u8], word: u32) -> Expr {
             u32::try_from(bits.len()).unwrap_or(0),
         )
         .bytes(sys::NFTNL_EXPR_BITWISE_MASK, bits)
-        .bytes(sys::NFTNL_EXPR_BITWISE_XOR, &vec![0; bits.len()])
+        .bytes(sys::NFTNL_EXPR_BITWISE_XOR, flipped)
 }
 
-fn immediate(data: &[u8]) -> Expr {
+pub(super) fn immediate(data: &[u8]) -> Expr {
     Expr::new(c"immediate")
         .u32(sys::NFTNL_EXPR_IMM_DREG, register(0))
         .bytes(sys::NFTNL_EXPR_IMM_DATA, data)
@@ -140,7 +149,7 @@ fn lookup(set: &str, id: u32, into: bool) -> Expr {
     }
 }
 
-fn family(table: Family, ip: Ip) -> [Expr; 2] {
+pub(super) fn family(table: Family, ip: Ip) -> [Expr; 2] {
     if table == Family::Netdev {
         let ether_type: u16 = match ip {
             Ip::V4 => 0x0800,
@@ -218,6 +227,7 @@ fn load_key(table: Family, exprs: &mut Vec<Expr>, key: &[Load], interval: bool) 
 
 fn verdict(verdict: &Verdict) -> Expr {
     let (code, chain) = match verdict {
+        Verdict::Accept => (libc::NF_ACCEPT, None),
         Verdict::Return => (libc::NFT_RETURN, None),
         Verdict::Drop => (libc::NF_DROP, None),
         Verdict::Jump(chain) => (libc::NFT_JUMP, Some(chain)),
@@ -364,6 +374,7 @@ fn statement(
                 .with(sys::NFTNL_EXPR_LOG_GROUP, Attribute::U16(*group)),
         ),
         Statement::Forward { ip, map, device } => forward(exprs, *ip, map, device),
+        Statement::Relay(part) => exprs.extend(super::relays::expressions(part)),
         Statement::Verdict(v) => exprs.push(verdict(v)),
     }
 }

@@ -4,6 +4,7 @@
 
 use super::socket::Refusal;
 use crate::filter::FilterError;
+use crate::nftables::relays::is_ours;
 use nftnl::nftnl_sys::libc;
 use std::collections::BTreeMap;
 use std::io;
@@ -31,6 +32,14 @@ pub fn access(error: &io::Error) -> FilterError {
     }
 }
 
+/// Whether a message was about a chain of relays, such as `rule of relays: …`.
+fn is_relays(what: &str) -> bool {
+    let chain = what
+        .strip_prefix("rule of ")
+        .or(what.strip_prefix("chain "));
+    chain.is_some_and(|rest| is_ours(rest.split(':').next().unwrap_or(rest)))
+}
+
 /// A transaction failed.
 pub fn transaction(table: &str, names: &BTreeMap<u32, String>, refusal: Refusal) -> FilterError {
     let what = names
@@ -40,6 +49,10 @@ pub fn transaction(table: &str, names: &BTreeMap<u32, String>, refusal: Refusal)
     let rule = what.starts_with("rule of");
     match refusal.error.raw_os_error() {
         Some(libc::EPERM) => FilterError::Owned(format!("nftables table {table}")),
+        Some(libc::ENOENT | libc::EOPNOTSUPP) if is_relays(what) => FilterError::Lacking {
+            object,
+            cure: "load the modules of relays (modprobe -a nft_socket nft_tproxy)",
+        },
         Some(libc::ENOENT | libc::EOPNOTSUPP) if rule || what.starts_with("chain") => {
             FilterError::Unavailable {
                 object,
@@ -61,5 +74,30 @@ pub fn transaction(table: &str, names: &BTreeMap<u32, String>, refusal: Refusal)
             object,
             source: refusal.error,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_without_tproxy_is_told_apart_from_one_without_nat() {
+        let refused = |what: &str| {
+            let names = BTreeMap::from([(7, what.to_owned())]);
+            let refusal = Refusal {
+                sequence: 7,
+                error: io::Error::from_raw_os_error(libc::ENOENT),
+            };
+            transaction("relayd", &names, refusal)
+        };
+        let error = refused("rule of relays: socket transparent 1 jump answers");
+        assert_eq!(
+            error.to_string(),
+            "nftables table relayd, rule of relays: socket transparent 1 jump answers: the kernel lacks this; load the modules of relays (modprobe -a nft_socket nft_tproxy)"
+        );
+        assert!(matches!(error, FilterError::Lacking { .. }));
+        let other = refused("rule of r_relays: ct mark set 0x1");
+        assert!(matches!(other, FilterError::Unavailable { .. }), "{other}");
     }
 }

@@ -8,6 +8,7 @@ mod encode;
 mod errors;
 mod monitor;
 mod raw;
+mod relays;
 mod socket;
 mod states;
 mod surroundings;
@@ -138,6 +139,7 @@ pub struct Nftables {
     netdev: bool,
     /// Lines for the log, delivered by the next tick.
     notices: Vec<String>,
+    relays: relays::State,
 }
 
 impl Nftables {
@@ -166,6 +168,7 @@ impl Nftables {
             labels: Labels::read(),
             netdev: false,
             notices: Vec::new(),
+            relays: relays::State::default(),
         })
     }
 
@@ -539,9 +542,23 @@ impl Nftables {
         Ok(())
     }
 
+    /// Writes `desired` into the kernel, if need be from scratch.
+    fn install_twice(&mut self, desired: &Ruleset) -> Result<(), FilterError> {
+        match self.install(desired) {
+            Err(error) if self.resync => Err(error),
+            Err(_) => {
+                // Our picture of the kernel was wrong: once more from scratch, which needs no picture.
+                self.resync = true;
+                self.own()?;
+                self.install(desired)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// Writes `desired` into the kernel and remembers it.
     fn install(&mut self, desired: &Ruleset) -> Result<(), FilterError> {
-        let base = super::base(desired.services.iter());
+        let base = super::base(desired);
         let changed = self.changed(desired)?;
         let names: BTreeSet<&str> = desired.services.iter().map(|s| s.name.as_str()).collect();
         let gone: Vec<String> = self
@@ -717,15 +734,7 @@ impl PacketFilter for Nftables {
             self.adopt()?;
         }
         let mut changes = diff::changes(&self.current, desired);
-        if let Err(error) = self.install(desired) {
-            if self.resync {
-                return Err(error);
-            }
-            // Our picture of the kernel was wrong: once more from scratch, which needs no picture.
-            self.resync = true;
-            self.own()?;
-            self.install(desired)?;
-        }
+        self.install_with_relays(desired)?;
         let before = std::mem::replace(&mut self.current, desired.clone());
         self.end_lost(&before, &mut changes);
         Ok(changes)
@@ -791,6 +800,7 @@ impl PacketFilter for Nftables {
         self.notices.extend(restored);
         self.balance_states()?;
         self.balance_limits()?;
+        self.restore_delivery()?;
         Ok(std::mem::take(&mut self.notices))
     }
 
@@ -811,7 +821,7 @@ impl PacketFilter for Nftables {
     fn release(&mut self) -> Result<(), FilterError> {
         if self.flags.is_none() || self.resync {
             // Nothing was installed by us.
-            return Ok(());
+            return self.remove_delivery();
         }
         let mut transaction = self.transaction();
         for set in self.sets.iter().filter(|s| s.name.starts_with("svc")) {
@@ -819,9 +829,14 @@ impl PacketFilter for Nftables {
                 transaction.flush_set(set);
             }
         }
+        match self.numbers.is_empty() {
+            // There never was a redirect whose connections live on.
+            true => transaction.delete_table(),
+            false => self.withdraw_relays(&mut transaction),
+        }
         self.transact(transaction)?;
         self.resync = true;
-        Ok(())
+        self.remove_delivery()
     }
 
     fn purge(&mut self) -> Result<(), FilterError> {
@@ -840,6 +855,7 @@ impl PacketFilter for Nftables {
             transaction.delete_table();
         }
         self.transact(transaction)?;
+        self.remove_delivery()?;
         self.netdev = false;
         self.flags = None;
         self.monitor = None;

@@ -385,7 +385,7 @@ fn relays_see_where_clients_wanted_to_go() {
         assert_eq!(talk.seen, seen);
         talk.exchange(&[9; 100_000]).unwrap();
         let listing = daemon.relayctl(&["show", "sessions"]).stdout;
-        let target = format!(" -> {}\t", at(server, 80));
+        let target = format!(" -> {server}:80\t");
         assert!(listing.contains(&target), "{listing:?} {target:?}");
         let answer = wait::until("an answer to a datagram", || network.ask(at(server, 81)));
         assert_eq!(answer, seen);
@@ -503,7 +503,7 @@ relay nat6 {{
     let rules = daemon.scratch().write(
         "nat",
         "table inet administrator {
-	chain redirect {
+	chain pre {
 		type nat hook prerouting priority dstnat; policy accept;
 		iifname \"front\" tcp dport 80 redirect to :8022
 	}
@@ -518,7 +518,7 @@ relay nat6 {{
         let talk = network.connect(at(server, 80)).unwrap();
         assert_eq!(talk.seen, seen);
         let listing = daemon.relayctl(&["show", "sessions"]).stdout;
-        let target = format!(" -> {}\t", at(server, 80));
+        let target = format!(" -> {server}:80\t");
         assert!(listing.contains(&target), "{listing:?} {target:?}");
         drop(talk);
         daemon.wait_line(&format!("{client} -> {server}:80, done"));

@@ -111,7 +111,7 @@ impl Nftables {
         self.resync = true;
         let current = self.current.clone();
         self.own()?;
-        self.install(&current)?;
+        self.install_with_relays(&current)?;
         self.disturbed = false;
         Ok(Some(format!(
             "nftables table {} was changed by somebody else and is restored",

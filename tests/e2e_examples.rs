@@ -19,8 +19,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("tls-client.conf", "invalid forward ip: www.example.com"),
 ];
 
-/// Examples whose redirects need the kernel.
-const KERNEL: &[&str] = &["dsr-ipv4.conf", "dsr-ipv6.conf", "redirect.conf"];
+/// Examples whose redirects or relays need the kernel.
+const KERNEL: &[&str] = &[
+    "dsr-ipv4.conf",
+    "dsr-ipv6.conf",
+    "redirect.conf",
+    "transparent-proxy.conf",
+    "transparent.conf",
+];
 
 fn examples() -> Vec<(String, String)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/examples");

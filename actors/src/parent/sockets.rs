@@ -361,6 +361,7 @@ fn access_logs(config: &Config, places: &Places, wants: &mut Vec<Want>) {
                     instance,
                 },
                 optional: matches!(endpoint, Endpoint::Datagrams(_)),
+                foreign: false,
                 endpoint: endpoint.clone(),
                 backlog: 0,
                 object: format!("relay {relay}: access log {target}"),

@@ -382,6 +382,8 @@ fn json_is_one_document_with_every_list() {
         check: "tcp".to_owned(),
         up: 0,
         hosts: 1,
+        waiting: 0,
+        queue: None,
     };
     let replies = vec![
         Reply::Extension(Answer::Object(Box::new(object))),

@@ -4,6 +4,7 @@
 //! role each. A role is an async function over its [`link::Link`] that starts its actors and returns at shutdown,
 //! so the same code runs in a process of its own and in `--single-process`.
 
+pub mod board;
 pub mod ca;
 mod error;
 pub mod hce;

@@ -144,9 +144,14 @@ pub const EXTENSIONS: &[&str] = &[
     "ocsp",
     "pattern",
     "pool",
+    "queue",
+    "slow",
+    "start",
+    "sticky",
     "syslog",
     "trap",
     "udp",
+    "wait",
     "weight",
 ];
 

@@ -113,6 +113,22 @@ pub const STATISTICS_INTERVAL: Duration = Duration::from_secs(60);
 pub const CHECKS_CONCURRENT_MAX: usize = 4096;
 /// Buffer of a relay process that all its sessions read into.
 pub const RELAY_SCRATCH: usize = 64 * 1024;
+/// Hosts whose connections relay processes count together, by the highest id; beyond, each process has its part of
+/// a host's limit.
+pub const SHARED_HOSTS_MAX: usize = 65_536;
+/// Tables that sessions can wait for together over relay processes, by the highest id; beyond, each process has a
+/// queue of its own.
+pub const SHARED_TABLES_MAX: usize = 4096;
+/// Most sessions that may wait for one table (`queue`).
+pub const QUEUE_MAX: i64 = 65_536;
+/// Longest wait when `queue` gives none: about what people wait for a page.
+pub const QUEUE_WAIT_DEFAULT: Duration = Duration::from_secs(10);
+/// Longest `wait` of a queue in seconds.
+pub const QUEUE_WAIT_MAX: i64 = 3600;
+/// Longest `slow start` in seconds.
+pub const SLOW_START_MAX: i64 = 86_400;
+/// Longest name of a cookie.
+pub const COOKIE_NAME_MAX: usize = 63;
 /// Connections accepted in one go before other sessions have their turn.
 pub const ACCEPT_BATCH: usize = 64;
 /// Pause of accepting when descriptors or memory are used up.

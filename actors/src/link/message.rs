@@ -215,6 +215,15 @@ messages! {
         sessions: Vec<(RedirectId, HostId, u64)>,
     },
 
+    // Queues
+    /// Hosts of a table may have room again: whoever waits longest may have a place.
+    Freed {
+        /// The table; `None` = any.
+        table: Option<TableId>,
+        /// Processes whose sessions could not use it, one bit each.
+        passed: u64,
+    },
+
     // Sessions
     /// List your sessions.
     SessionList {
@@ -323,6 +332,8 @@ pub enum Slot {
     Icmp4,
     /// The same for ICMPv6.
     Icmp6,
+    /// Counters that relay processes share.
+    Board,
 }
 
 /// What is known besides the configuration: kept over reloads and restarts.
@@ -343,6 +354,8 @@ pub struct RunState {
     /// Random bytes of the daemon, made once at its start: keys that the file does not give are derived from them, so
     /// that all processes, before and after a restart, choose alike ([`protocols::balance::derive_key`]).
     pub seed: [u8; 16],
+    /// The same for the values of cookies, kept in the state directory so that they mean the same after a restart.
+    pub cookie_seed: [u8; 16],
 }
 
 /// An administrative change.

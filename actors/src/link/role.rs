@@ -90,6 +90,7 @@ pub fn permitted(from: Role, to: Role, kind: Kind) -> bool {
                 | K::Abort
                 | K::Shutdown
                 | K::Retire
+                | K::Freed
                 | K::Verbose
                 | K::Restarted
                 | K::ScriptResult
@@ -103,6 +104,7 @@ pub fn permitted(from: Role, to: Role, kind: Kind) -> bool {
         (Hce, Parent) => kind == K::RunScript,
         (Hce, Pfe) => matches!(kind, K::HostStatus | K::RoundEnd),
         (Hce, Relay) => kind == K::HostStatus,
+        (Relay, Relay) => kind == K::Freed,
         (Pfe, Parent) => matches!(
             kind,
             K::Demote | K::Route | K::Reload | K::Stop | K::SetVerbose

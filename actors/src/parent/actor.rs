@@ -7,6 +7,7 @@ use super::change::{Change, Request};
 use super::children::{Child, Launcher, PARENT_PEER, needed};
 use super::memory::Memory;
 use super::scripts::Scripts;
+use super::seed::cookie_seed;
 use super::sockets::{Places, Sockets};
 use super::supervisor::Supervisor;
 use super::{Loader, Start};
@@ -116,6 +117,11 @@ impl Parent {
         let (end, ended) = oneshot::channel();
         let mut memory = Memory::default();
         random::fill(&mut memory.seed)?;
+        memory.cookie_seed = cookie_seed(
+            &start.launcher.options.state_directory,
+            &start.config,
+            memory.seed,
+        );
         let places = Places::new(&start.launcher.options);
         let demotion = Demotion::new(&start.launcher.options.state_directory);
         let parent = Parent {

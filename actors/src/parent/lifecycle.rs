@@ -6,6 +6,7 @@ use super::actor::{Ended, Parent};
 use super::change::remove_socket;
 use super::children::Phase;
 use super::supervisor::Verdict;
+use crate::board::Board;
 use crate::link::{Message, Peer, Role};
 use actix::prelude::*;
 use backends::service::{self, State};
@@ -13,6 +14,7 @@ use backends::sys::random;
 use conf::limits;
 use conf::model::RouterId;
 use protocols::log::daemon as words;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -101,6 +103,9 @@ impl Parent {
         let Some(child) = self.children.remove(&peer) else {
             return;
         };
+        if peer.role == Role::Relay {
+            self.clear_board(peer.instance);
+        }
         if self.ending.is_some() {
             if self.children.is_empty() {
                 self.finish();
@@ -120,6 +125,21 @@ impl Parent {
             return;
         }
         self.died(peer, child.pid, &how, ctx);
+    }
+
+    /// Connections of a relay process that ended are closed: hosts have room again.
+    fn clear_board(&mut self, instance: u32) {
+        let board = self.sockets.board().map(|fd| Board::map(fd.as_fd()));
+        match board {
+            Some(Ok(board)) => board.clear(instance),
+            Some(Err(error)) => tracing::warn!("shared counters: {error}"),
+            None => return,
+        }
+        let freed = Message::Freed {
+            table: None,
+            passed: 0,
+        };
+        self.tell_all(Role::Relay, &freed);
     }
 
     fn died(&mut self, peer: Peer, pid: Option<u32>, how: &str, ctx: &mut Context<Self>) {

@@ -18,6 +18,8 @@ pub struct Memory {
     demotion: BTreeMap<String, i32>,
     /// See [`RunState::seed`].
     pub seed: [u8; 16],
+    /// See [`RunState::cookie_seed`].
+    pub cookie_seed: [u8; 16],
 }
 
 /// The object of an administrative change: a later change of it replaces the earlier one.
@@ -87,6 +89,7 @@ impl Memory {
             // Read each time: the administrator may have written names down since.
             tags: backends::filter::known_tags(),
             seed: self.seed,
+            cookie_seed: self.cookie_seed,
         }
     }
 }

@@ -13,6 +13,7 @@ mod lifecycle;
 mod memory;
 mod script;
 mod scripts;
+mod seed;
 pub mod sockets;
 mod supervisor;
 

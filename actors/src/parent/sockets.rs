@@ -2,6 +2,7 @@
 //! Owns a duplicate of every socket that was handed to a child, so that a restarted child gets the same ones.
 //! Must never close a socket that the configuration in force needs.
 
+use crate::board::Board;
 use crate::link::{Peer, Role, Slot};
 use crate::options::{Backend, Options};
 use backends::sys::listen::{self, Transport};
@@ -30,6 +31,7 @@ enum Endpoint {
     Append(PathBuf),
     /// A socket that takes lines as datagrams.
     Datagrams(PathBuf),
+    Board,
 }
 
 /// A socket somebody needs.
@@ -219,6 +221,11 @@ impl Sockets {
         changed
     }
 
+    /// The counters that relay processes share.
+    pub fn board(&self) -> Option<&OwnedFd> {
+        self.open.get(&Endpoint::Board).map(|board| &**board)
+    }
+
     /// The sockets of one process, in a fixed order.
     pub fn of(&self, holder: Peer) -> impl Iterator<Item = &Handed> {
         self.handed.iter().filter(move |h| h.holder == holder)
@@ -236,6 +243,7 @@ fn open(want: &Want, fresh: bool) -> io::Result<OwnedFd> {
         Endpoint::Exclusive(address) => listen::exclusive(*address, want.backlog),
         Endpoint::Control(path) => listen::control(path),
         Endpoint::Icmp { v6 } => listen::icmp(*v6),
+        Endpoint::Board => Board::create(),
         Endpoint::Append(path) => log_target::append(path),
         Endpoint::Datagrams(path) => log_target::datagrams(path),
     }
@@ -277,6 +285,7 @@ fn wanted(config: &Config, places: &Places) -> Result<Vec<Want>, String> {
             foreign: false,
         });
     }
+    board(config, &mut wants);
     icmp(config, &mut wants);
     relays(config, &mut wants);
     access_logs(config, places, &mut wants);
@@ -291,6 +300,22 @@ fn wanted(config: &Config, places: &Places) -> Result<Vec<Want>, String> {
         ));
     }
     Ok(wants)
+}
+
+/// One for all, over every reload: what it counts goes on.
+fn board(config: &Config, wants: &mut Vec<Want>) {
+    let relays = (0..config.globals.prefork).map(|instance| Peer {
+        role: Role::Relay,
+        instance,
+    });
+    wants.extend(relays.chain([single(Role::Pfe)]).map(|holder| Want {
+        slot: Slot::Board,
+        holder,
+        endpoint: Endpoint::Board,
+        backlog: 0,
+        object: "counters that relay processes share".to_owned(),
+        optional: false,
+    }));
 }
 
 fn icmp(config: &Config, wants: &mut Vec<Want>) {

@@ -15,6 +15,7 @@ use super::pending::Pending;
 use super::redirect::{Redirect, Remove};
 use super::samples::{Counters, samples};
 use super::state::State;
+use crate::board::Board;
 use crate::link::{Admin, Incoming, Message, PARENT, Peer, Role, RunState, Sender, Slot, To};
 use crate::options::Options;
 use actix::fut::ready;
@@ -31,7 +32,7 @@ use protocols::control::record::StatusRecord;
 use protocols::host::{HostState, HostStatus};
 use protocols::log::table as words;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,9 +132,15 @@ impl Pfe {
         let from = incoming.from;
         match incoming.message {
             Message::Descriptors { slots } => {
-                let mut pairs = slots.into_iter().zip(incoming.descriptors);
-                if let Some((_, socket)) = pairs.find(|(slot, _)| *slot == Slot::Control) {
-                    self.socket = Some(socket);
+                for (slot, descriptor) in slots.into_iter().zip(incoming.descriptors) {
+                    match slot {
+                        Slot::Control => self.socket = Some(descriptor),
+                        Slot::Board => match Board::map(descriptor.as_fd()) {
+                            Ok(board) => self.state.board = Some(Rc::new(board)),
+                            Err(error) => tracing::error!("shared counters: {error}"),
+                        },
+                        _ => {}
+                    }
                 }
             }
             Message::Stage {

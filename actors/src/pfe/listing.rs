@@ -407,6 +407,8 @@ fn table_object(state: &State, table: &Table) -> Object {
         disabled: state.table_off(table.id),
         check: table.check.name().to_owned(),
         up: state.up(table),
+        waiting: state.board.as_ref().map_or(0, |b| b.waiting(table.id)),
+        queue: table.queue.map(|queue| queue.length),
         hosts: u32::try_from(table.hosts.len()).unwrap_or(u32::MAX),
     }
 }
@@ -424,6 +426,11 @@ fn host_object(state: &State, table: &Table, host: &Host) -> Object {
         disabled: off,
         draining: state.host_drains(host),
         weight: host.weight,
+        connections: state
+            .board
+            .as_ref()
+            .map_or(0, |board| board.connections(host.id)),
+        max_connections: host.max_connections,
         availability: (status.checks > 0).then(|| status.availability()),
         checks: status.checks,
         ups: status.ups,

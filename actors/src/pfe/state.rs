@@ -2,6 +2,7 @@
 //! Owns that knowledge and the questions about it.
 //! Must never send, log or wait.
 
+use crate::board::Board;
 use crate::link::{Admin, RunState};
 use backends::filter::{ServerState, Traffic};
 use conf::Config;
@@ -9,6 +10,7 @@ use conf::model::{Check, Host, HostId, Redirect, RedirectId, RelayId, Table, Tab
 use protocols::control::statistics::SessionCounter;
 use protocols::host::{HostState, HostStatus};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// How a redirection is served.
@@ -34,6 +36,8 @@ pub struct State {
     pub config: Arc<Config>,
     /// Random bytes of the daemon.
     pub seed: [u8; 16],
+    /// What relay processes count together.
+    pub board: Option<Rc<Board>>,
     /// How each redirection is served.
     pub situations: BTreeMap<RedirectId, Situation>,
     /// Sessions by redirection name.
@@ -83,6 +87,7 @@ impl State {
         let mut state = State {
             generation,
             seed: run.seed,
+            board: before.board.clone(),
             ..State::default()
         };
         for (at, table) in config.tables.iter().enumerate() {

@@ -3,7 +3,8 @@
 //! Must never have sent a byte of the session: until it returns another host can take over.
 
 use super::context::Context;
-use super::relays::{Host, HostGuard, Relay, Untried};
+use super::queue;
+use super::relays::{Host, HostGuard, Relay, RelayTable, Table, Untried};
 use super::session::{Ended, Session};
 use super::sockets;
 use super::stream::Stream;
@@ -31,6 +32,8 @@ pub struct Choice {
     pub hash: Hash,
     /// Destination by `forward to destination` or `nat lookup`; wins over tables.
     pub destination: Option<SocketAddr>,
+    /// Host that the client's cookie names.
+    pub wanted: Option<HostId>,
 }
 
 impl Choice {
@@ -46,6 +49,7 @@ impl Choice {
             table: None,
             hash: Hash::new(&relay.key),
             destination: None,
+            wanted: None,
         }
     }
 }
@@ -61,12 +65,68 @@ pub struct Chosen {
     pub retry: u32,
 }
 
-/// No host may get the connection.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("no usable host")]
-pub struct NoHost;
+impl Chosen {
+    fn host(relay: &Relay, table: &Table, host: &Rc<Host>) -> Self {
+        Self::at(relay, host, host.parts.address.with_port(table.port))
+    }
 
-/// Chooses a host; hosts in `tried` are left out.
+    /// A host that is connected to at this address.
+    pub fn at(relay: &Relay, host: &Rc<Host>, address: SocketAddr) -> Self {
+        Chosen {
+            host: Some(Rc::clone(host)),
+            address,
+            retry: if host.parts.retry > 0 {
+                host.parts.retry
+            } else {
+                relay.config.retry
+            },
+        }
+    }
+}
+
+/// A chosen host, and a place in it.
+#[derive(Debug)]
+pub struct Pick {
+    /// Where to connect to.
+    pub chosen: Chosen,
+    /// Counts the connection to its host; `None` for a fixed address.
+    pub guard: Option<HostGuard>,
+}
+
+impl Pick {
+    /// A host that was chosen before, in which `place` was taken if it still is; `None` if it is full now.
+    pub fn with(chosen: Chosen, place: Option<HostGuard>) -> Option<Self> {
+        let guard = match (&chosen.host, place) {
+            (Some(host), None) => Some(HostGuard::claim_in_turn(host)?),
+            (_, place) => place,
+        };
+        Some(Pick { chosen, guard })
+    }
+}
+
+/// No host may get the connection now.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum NoHost {
+    /// None is up.
+    #[error("no usable host")]
+    Down,
+    /// All that are up are full, and there is a queue for this table, by its index in [`Relay::tables`].
+    #[error("all hosts are full")]
+    Full(usize),
+}
+
+/// What has happened before a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing: those who wait go first.
+    New,
+    /// The session waited for this table and has its turn.
+    Waited(usize),
+    /// There was no room in a queue: full tables are passed over.
+    Refused,
+}
+
+/// Chooses a host and takes a place in it; hosts in `tried` are left out.
 ///
 /// # Errors
 /// [`NoHost`].
@@ -75,28 +135,87 @@ pub fn choose(
     relay: &Relay,
     choice: &Choice,
     tried: &[HostId],
-) -> Result<Chosen, NoHost> {
+) -> Result<Pick, NoHost> {
+    choose_at(context, relay, choice, tried, Stage::New)
+}
+
+/// The same for one that has waited, or could not.
+///
+/// # Errors
+/// [`NoHost`].
+pub fn choose_at(
+    context: &Context,
+    relay: &Relay,
+    choice: &Choice,
+    tried: &[HostId],
+    stage: Stage,
+) -> Result<Pick, NoHost> {
     if let Some(address) = choice.destination {
         return fixed(relay, address, tried);
     }
-    let chosen = match choice.table {
-        Some(index) => relay.tables.get(index),
-        None => relay.tables.iter().find(|t| t.table.usable()),
-    };
-    let Some(used) = chosen else {
-        return match relay.config.target {
-            Target::Address { address, port }
-            | Target::NatLookup(Some((address, port)))
-            | Target::Destination(Some((address, port)))
-                if relay.tables.is_empty() =>
-            {
-                fixed(relay, address.with_port(port), tried)
-            }
-            _ => Err(NoHost),
+    for (index, used) in relay.tables.iter().enumerate() {
+        let asked = match (stage, choice.table) {
+            (Stage::Waited(table), _) | (_, Some(table)) => table == index,
+            _ => true,
         };
+        if !asked || !used.table.serves() {
+            continue;
+        }
+        let waits = used.table.queue.is_some() && stage != Stage::Refused;
+        let first = stage != Stage::New || context.seat.waiting(used.table.id) == 0;
+        if (first || !waits)
+            && let Some(pick) = from_table(context, relay, used, choice, tried, waits)
+        {
+            return Ok(pick);
+        }
+        let others = |h: &Rc<Host>| h.serves() && !tried.contains(&h.parts.id);
+        if waits && used.table.hosts.iter().any(others) {
+            return Err(NoHost::Full(index));
+        }
+        if used.table.usable() {
+            // Its hosts were tried: they failed, which does not make a fallback of the next table.
+            return Err(NoHost::Down);
+        }
+    }
+    match relay.config.target {
+        Target::Address { address, port }
+        | Target::NatLookup(Some((address, port)))
+        | Target::Destination(Some((address, port)))
+            if relay.tables.is_empty() =>
+        {
+            fixed(relay, address.with_port(port), tried)
+        }
+        _ => Err(NoHost::Down),
+    }
+}
+
+/// A place in one of the table's hosts: in that which the client's cookie names while it is up, if the client may
+/// wait for it or it has room; else by the table's mode.
+fn from_table(
+    context: &Context,
+    relay: &Relay,
+    used: &RelayTable,
+    choice: &Choice,
+    tried: &[HostId],
+    waits: bool,
+) -> Option<Pick> {
+    let claim = |host: &Rc<Host>| {
+        let guard = HostGuard::claim(host)?;
+        Some(Pick {
+            chosen: Chosen::host(relay, &used.table, host),
+            guard: Some(guard),
+        })
     };
-    if !used.table.usable() {
-        return Err(NoHost);
+    let mut left_out = tried.to_vec();
+    if let Some(host) = choice.wanted.and_then(|wanted| used.table.host(wanted))
+        && host.serves()
+        && !tried.contains(&host.parts.id)
+    {
+        let pick = claim(host);
+        if pick.is_some() || waits {
+            return pick;
+        }
+        left_out.push(host.parts.id);
     }
     let draw = Draw {
         hash: hash(relay, used.mode, choice),
@@ -105,33 +224,33 @@ pub fn choose(
             _ => 0,
         },
     };
-    let hosts = Untried {
-        table: &used.table,
-        tried,
-    };
-    let mut cursor = used.cursor.borrow_mut();
-    let index = balance::choose(used.mode, &mut cursor, draw, &hosts).ok_or(NoHost)?;
-    let host = used.table.hosts.get(index).ok_or(NoHost)?;
-    Ok(Chosen {
-        host: Some(Rc::clone(host)),
-        address: host.parts.address.with_port(used.table.port),
-        retry: if host.parts.retry > 0 {
-            host.parts.retry
-        } else {
-            relay.config.retry
-        },
-    })
+    loop {
+        let hosts = Untried {
+            table: &used.table,
+            tried: &left_out,
+        };
+        let index = balance::choose(used.mode, &mut used.cursor.borrow_mut(), draw, &hosts)?;
+        let host = used.table.hosts.get(index)?;
+        if let Some(pick) = claim(host) {
+            return Some(pick);
+        }
+        // Another process was faster.
+        left_out.push(host.parts.id);
+    }
 }
 
-fn fixed(relay: &Relay, address: SocketAddr, tried: &[HostId]) -> Result<Chosen, NoHost> {
+fn fixed(relay: &Relay, address: SocketAddr, tried: &[HostId]) -> Result<Pick, NoHost> {
     // A fixed address cannot be exchanged for another: it is tried once.
     if !tried.is_empty() {
-        return Err(NoHost);
+        return Err(NoHost::Down);
     }
-    Ok(Chosen {
-        host: None,
-        address,
-        retry: relay.config.retry,
+    Ok(Pick {
+        chosen: Chosen {
+            host: None,
+            address,
+            retry: relay.config.retry,
+        },
+        guard: None,
     })
 }
 
@@ -165,6 +284,15 @@ pub enum ConnectError {
     /// No usable host.
     #[error("{}", words::FAILED)]
     NoHost,
+    /// All hosts are full, and as many sessions wait as may.
+    #[error("{}", words::QUEUE_FULL)]
+    QueueFull,
+    /// No host had room in time.
+    #[error("{}", words::QUEUE_TIMEOUT)]
+    QueueTimeout,
+    /// The client did not wait for a host.
+    #[error("{}", words::DONE)]
+    Gone,
     /// The target is the relay itself.
     #[error("{}", words::ABORTED)]
     Loop,
@@ -199,7 +327,7 @@ impl ConnectError {
 /// The last host's error.
 pub async fn connect(
     context: &Context,
-    session: &Session,
+    session: &Rc<Session>,
     client: &Stream,
     choice: Choice,
 ) -> Result<Connected, ConnectError> {
@@ -212,10 +340,10 @@ pub async fn connect(
 /// The last host's error.
 pub async fn connect_first(
     context: &Context,
-    session: &Session,
+    session: &Rc<Session>,
     client: &Stream,
     mut choice: Choice,
-    mut first: Option<Chosen>,
+    mut first: Option<Pick>,
 ) -> Result<Connected, ConnectError> {
     let relay = &session.relay;
     if choice.destination.is_none() {
@@ -224,11 +352,12 @@ pub async fn connect_first(
     let mut tried = Vec::new();
     let mut last = ConnectError::NoHost;
     for attempt in 0..limits::FAILOVER_HOSTS {
-        let chosen = match first.take() {
-            Some(chosen) => chosen,
-            None => match choose(context, relay, &choice, &tried) {
-                Ok(chosen) => chosen,
-                Err(_) => return Err(last),
+        let Pick { chosen, guard } = match first.take() {
+            Some(pick) => pick,
+            None => match obtain(context, session, client, choice, &tried).await {
+                Ok(pick) => pick,
+                Err(ConnectError::NoHost) => return Err(last),
+                Err(error) => return Err(error),
             },
         };
         if attempt > 0 {
@@ -240,7 +369,6 @@ pub async fn connect_first(
         if target::own(relay, address) {
             return Err(ConnectError::Loop);
         }
-        let guard = chosen.host.as_ref().map(|h| HostGuard::new(Rc::clone(h)));
         let session_timeout = relay.config.session_timeout;
         let others = attempt + 1 < limits::FAILOVER_HOSTS && has_other(relay, &chosen, &tried);
         let limit = if others {
@@ -268,6 +396,36 @@ pub async fn connect_first(
         }
     }
     Err(last)
+}
+
+/// A place in a host, waited for if it must be.
+async fn obtain(
+    context: &Context,
+    session: &Rc<Session>,
+    client: &Stream,
+    choice: Choice,
+    tried: &[HostId],
+) -> Result<Pick, ConnectError> {
+    let relay = &session.relay;
+    let mut failed = ConnectError::NoHost;
+    // While it waits in vain for one table, another may come up.
+    for _ in 0..=relay.tables.len() {
+        let stage = match failed {
+            ConnectError::QueueFull => Stage::Refused,
+            _ => Stage::New,
+        };
+        match choose_at(context, relay, &choice, tried, stage) {
+            Ok(pick) => return Ok(pick),
+            Err(NoHost::Down) => break,
+            Err(NoHost::Full(index)) => {
+                match queue::wait(context, session, client, choice, tried, index).await {
+                    Err(error @ (ConnectError::NoHost | ConnectError::QueueFull)) => failed = error,
+                    result => return result,
+                }
+            }
+        }
+    }
+    Err(failed)
 }
 
 /// Whether another host could take over from `chosen`.

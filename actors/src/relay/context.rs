@@ -7,8 +7,10 @@ use super::counters::Counters;
 use super::forward::Forwards;
 use super::generation::Generation;
 use super::http;
+use super::queue::Queues;
 use super::registry::Registry;
 use super::relays::Relay;
+use super::seat::Seat;
 use super::splice::Pool;
 use super::target::Lookups;
 use crate::link::{Peer, Sender, Slot};
@@ -54,6 +56,10 @@ pub struct Context {
     pub http: http::Shared,
     /// Connections whose PROXY header has not come yet.
     pub(super) headers_awaited: Cell<usize>,
+    /// This process's place among the others.
+    pub seat: Rc<Seat>,
+    /// Sessions that wait for a host with room.
+    pub queues: Queues,
     /// Questions to the packet filter engine.
     pub lookups: Lookups,
     /// Redirects served in user space.
@@ -68,6 +74,7 @@ impl Context {
     /// The system gives no random numbers.
     pub fn new(me: Peer, link: Sender, options: Arc<Options>) -> Result<Rc<Self>, String> {
         let random = Random::new()?;
+        let seat = Rc::new(Seat::new(me.instance));
         Ok(Rc::new(Context {
             me,
             link,
@@ -83,9 +90,11 @@ impl Context {
             pipes: Pool::default(),
             http: http::Shared::default(),
             headers_awaited: Cell::new(0),
+            queues: Queues::default(),
             lookups: Lookups::default(),
             forwards: Forwards::default(),
-            generation: RefCell::default(),
+            generation: RefCell::new(Rc::new(Generation::none(&seat))),
+            seat,
         }))
     }
 

@@ -44,6 +44,14 @@ pub struct Counters {
     pub connect_errors: Count,
     /// Connections that went to another host after the first failed.
     pub failovers: Count,
+    /// Sessions and requests that waited for a host with room.
+    pub queued: Count,
+    /// Such that could not, because too many waited.
+    pub queue_full: Count,
+    /// Such that waited too long.
+    pub queue_timeouts: Count,
+    /// Such whose client went away.
+    pub queue_left: Count,
     /// Bytes from clients to servers.
     pub bytes_in: Count,
     /// Bytes from servers to clients.

@@ -2,7 +2,7 @@
 //! Owns the sockets towards servers: several per server, with ports that change.
 //! Must never accept an answer that no query asked for.
 
-use super::connect::{self, Choice, NoHost};
+use super::connect::{self, Choice};
 use super::context::Context;
 use super::relays::Relay;
 use super::session::{Ended, From, Session, Stamps};
@@ -118,8 +118,8 @@ impl Resolvers {
         context.counters.sessions.up();
         let choice = Choice::by(relay, client.address.ip());
         let server = match connect::choose(context, relay, &choice, &[]) {
-            Ok(chosen) => sockets::translate(relay.config.translate, chosen.address),
-            Err(NoHost) => None,
+            Ok(pick) => sockets::translate(relay.config.translate, pick.chosen.address),
+            Err(_) => None,
         };
         let Some(server) = server else {
             let ended = Ended::closed(words::FAILED);

@@ -3,7 +3,7 @@
 //! Must never let a flow outlive its host.
 
 use super::access;
-use super::connect::{self, Choice};
+use super::connect::{self, Choice, Pick};
 use super::context::Context;
 use super::relays::{HostGuard, Relay};
 use super::session::{From, Session};
@@ -125,7 +125,7 @@ impl Flows {
         let mut choice = Choice::by(relay, client.address.ip());
         choice.destination = target::of_datagram(relay, client.local)
             .map_err(|_| io::Error::from(io::ErrorKind::HostUnreachable))?;
-        let chosen = connect::choose(context, relay, &choice, tried)
+        let Pick { chosen, guard } = connect::choose(context, relay, &choice, tried)
             .or_else(|_| connect::choose(context, relay, &choice, &[]))
             .map_err(|_| io::Error::from(io::ErrorKind::HostUnreachable))?;
         let address = sockets::translate(relay.config.translate, chosen.address)
@@ -140,7 +140,7 @@ impl Flows {
         let flow = Rc::new(Flow {
             session,
             server: sockets::connect_udp(relay, address, Some(client.address.ip()))?,
-            guard: chosen.host.map(HostGuard::new),
+            guard,
             active: Cell::new(context.clock.seconds()),
             timeout: u32::try_from(relay.config.session_timeout.as_secs()).unwrap_or(u32::MAX),
             refused: Cell::new(false),

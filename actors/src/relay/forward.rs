@@ -66,7 +66,7 @@ impl Forwards {
     }
 
     fn refresh_hosts(&self, context: &Context) {
-        let prefork = context.generation().config.globals.prefork.max(1);
+        let seat = Rc::clone(&context.generation().seat);
         let mut hosts = self.hosts.borrow_mut();
         let mut old = std::mem::take(&mut *hosts);
         for (id, service) in self.services.borrow().iter() {
@@ -76,15 +76,21 @@ impl Forwards {
                     address: server.address,
                     retry: 0,
                     weight: server.weight,
-                    max_connections: server.max_connections.map(|max| max.div_ceil(prefork)),
+                    max_connections: server.max_connections,
                     checked: true,
                     // Redirects have no access log.
                     name: Rc::from(""),
                     table: Rc::from(""),
+                    table_id: server.table,
                 };
                 let key = (*id, server.id);
-                let kept = old.remove(&key).filter(|h| h.parts == parts);
-                let host = kept.unwrap_or_else(|| Rc::new(Host::new(parts)));
+                let host = match old.remove(&key) {
+                    Some(host) if host.parts == parts => host,
+                    Some(host) if host.parts.address == parts.address => {
+                        Rc::new(host.changed(parts))
+                    }
+                    _ => Rc::new(Host::new(parts, &seat)),
+                };
                 host.set_state(match server.state {
                     ServerState::Up => HostState::Up,
                     // Established sessions go on.
@@ -146,6 +152,7 @@ impl Forwards {
                     cursor: RefCell::new(cursor(before.as_deref(), table.id)),
                     table: Rc::new(table),
                     mode: service.map_or(Mode::RoundRobin, mode),
+                    sticky: None,
                 })
                 .collect(),
         };

@@ -4,11 +4,13 @@
 
 use super::http;
 use super::relays::{Host, HostParts, Relay, RelayTable, Table, even};
+use super::seat::Seat;
 use crate::link::{Admin, RunState};
 use conf::Config;
 use conf::model::{HostId, Protocol, ProtocolKind, RelayId, TableId};
 use protocols::balance::derive_key;
-use protocols::host::{HostState, HostStatus};
+use protocols::host::HostStatus;
+use protocols::http::Sticky;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -25,11 +27,21 @@ pub struct Generation {
     pub forwarding: Vec<backends::filter::Service>,
     /// Relays by id.
     pub relays: HashMap<RelayId, Rc<Relay>>,
+    /// This process's place among the others.
+    pub seat: Rc<Seat>,
     tables: HashMap<TableId, Rc<Table>>,
     hosts: HashMap<HostId, Rc<Host>>,
 }
 
 impl Generation {
+    /// The configuration of a process that has none yet.
+    pub fn none(seat: &Rc<Seat>) -> Self {
+        Generation {
+            seat: Rc::clone(seat),
+            ..Generation::default()
+        }
+    }
+
     /// Prepares `config`. What `before` has unchanged is taken over as it is: hosts with state and counts, tables and
     /// relays with their sessions. What is new begins with what `state` knows.
     ///
@@ -44,15 +56,15 @@ impl Generation {
         let mut generation = Generation {
             number,
             forwarding: state.forwarding.clone(),
+            seat: Rc::clone(&before.seat),
             ..Generation::default()
         };
-        let prefork = config.globals.prefork.max(1);
         for table in &config.tables {
-            let table = generation.table(table, prefork, before);
+            let table = generation.table(table, before);
             generation.tables.insert(table.id, table);
         }
         for relay in &config.relays {
-            let relay = generation.relay(&config, relay, &state.seed, before)?;
+            let relay = generation.relay(&config, relay, state, before)?;
             generation.relays.insert(relay.config.id, relay);
         }
         generation.config = config;
@@ -65,7 +77,10 @@ impl Generation {
         for change in &state.admin {
             let known = match *change {
                 Admin::Host { id, .. } | Admin::Drain { id, .. } => {
-                    same(&self.hosts, &before.hosts, &id)
+                    match (self.hosts.get(&id), before.hosts.get(&id)) {
+                        (Some(new), Some(old)) => new.same(old),
+                        _ => false,
+                    }
                 }
                 Admin::Table { id, .. } => same(&self.tables, &before.tables, &id),
                 Admin::Relay { id, .. } => same(&self.relays, &before.relays, &id),
@@ -77,21 +92,18 @@ impl Generation {
         }
         for status in &state.hosts {
             if !before.hosts.contains_key(&status.id) {
-                self.host_status(std::slice::from_ref(status));
+                if let Some(host) = self.hosts.get(&status.id) {
+                    host.restore_state(status.state);
+                }
             }
         }
     }
 
-    fn table(
-        &mut self,
-        table: &conf::model::Table,
-        prefork: u32,
-        before: &Generation,
-    ) -> Rc<Table> {
+    fn table(&mut self, table: &conf::model::Table, before: &Generation) -> Rc<Table> {
         let hosts: Vec<_> = table
             .hosts
             .iter()
-            .map(|host| self.host_of(table, host, prefork, before))
+            .map(|host| self.host_of(table, host, before))
             .collect();
         let unchanged = before.tables.get(&table.id).filter(|old| {
             before.config.table(table.id) == Some(table)
@@ -109,6 +121,8 @@ impl Generation {
             checked: table.check != conf::model::Check::None,
             even: even(&hosts),
             disabled: Cell::new(table.disabled),
+            slow_start: table.slow_start,
+            queue: table.queue,
             hosts,
         })
     }
@@ -117,7 +131,6 @@ impl Generation {
         &mut self,
         table: &conf::model::Table,
         host: &conf::model::Host,
-        prefork: u32,
         before: &Generation,
     ) -> Rc<Host> {
         let parts = HostParts {
@@ -125,10 +138,11 @@ impl Generation {
             address: host.address,
             retry: host.retry,
             weight: host.weight,
-            max_connections: host.max_connections.map(|max| max.div_ceil(prefork)),
+            max_connections: host.max_connections,
             checked: table.check != conf::model::Check::None,
             name: Rc::from(host.name.as_str()),
             table: Rc::from(table.name.as_str()),
+            table_id: table.id,
         };
         let known = before
             .hosts
@@ -136,15 +150,8 @@ impl Generation {
             .filter(|old| old.parts.address == host.address);
         let kept = match known {
             Some(old) if old.parts == parts => Rc::clone(old),
-            _ => {
-                let new = Host::new(parts);
-                if let Some(old) = known {
-                    new.state.set(old.state.get());
-                    new.disabled.set(old.disabled.get());
-                    new.draining.set(old.draining.get());
-                }
-                Rc::new(new)
-            }
+            Some(old) => Rc::new(old.changed(parts)),
+            None => Rc::new(Host::new(parts, &self.seat)),
         };
         self.hosts.insert(host.id, Rc::clone(&kept));
         kept
@@ -154,7 +161,7 @@ impl Generation {
         &self,
         config: &Config,
         relay: &conf::model::Relay,
-        seed: &[u8; 16],
+        state: &RunState,
         before: &Generation,
     ) -> Result<Rc<Relay>, String> {
         let protocol = config
@@ -170,6 +177,10 @@ impl Generation {
             tables.push(RelayTable {
                 table: Rc::clone(table),
                 mode: used.mode,
+                sticky: used
+                    .cookie
+                    .as_ref()
+                    .and_then(|cookie| sticky(cookie, config.table(used.table)?, state)),
                 cursor: RefCell::default(),
             });
         }
@@ -196,7 +207,9 @@ impl Generation {
             _ => None,
         };
         Ok(Rc::new(Relay {
-            key: relay.key.unwrap_or_else(|| derive_key(seed, &relay.block)),
+            key: relay
+                .key
+                .unwrap_or_else(|| derive_key(&state.seed, &relay.block)),
             log: config.globals.log,
             disabled: Cell::new(relay.disabled),
             sessions: Cell::new(old.map_or(0, |r| r.sessions.get())),
@@ -213,7 +226,7 @@ impl Generation {
     pub fn host_status(&self, status: &[HostStatus]) {
         for status in status {
             if let Some(host) = self.hosts.get(&status.id) {
-                host.state.set(status.state);
+                host.set_state(status.state);
             }
         }
     }
@@ -223,15 +236,14 @@ impl Generation {
         match change {
             Admin::Host { id, disabled } => {
                 if let Some(host) = self.hosts.get(&id) {
-                    host.disabled.set(disabled);
-                    host.state.set(HostState::Unknown);
+                    host.set_disabled(disabled);
                 }
             }
             Admin::Table { id, disabled } => {
                 if let Some(table) = self.tables.get(&id) {
                     table.disabled.set(disabled);
                     for host in &table.hosts {
-                        host.state.set(HostState::Unknown);
+                        host.set_disabled_table();
                     }
                 }
             }
@@ -242,17 +254,36 @@ impl Generation {
             }
             Admin::Drain { id, draining } => {
                 if let Some(host) = self.hosts.get(&id) {
-                    host.draining.set(draining);
+                    host.set_draining(draining);
                 }
             }
             Admin::Redirect { .. } => {}
         }
     }
 
+    /// The table `id`.
+    pub fn table_by_id(&self, id: TableId) -> Option<&Rc<Table>> {
+        self.tables.get(&id)
+    }
+
     /// The host `id`.
     pub fn host(&self, id: HostId) -> Option<&Rc<Host>> {
         self.hosts.get(&id)
     }
+}
+
+/// The cookie of a table. Without a key of its own it is the same in all relays, so that one for TLS and one without
+/// send a client to the same host.
+fn sticky(
+    cookie: &conf::model::Cookie,
+    table: &conf::model::Table,
+    state: &RunState,
+) -> Option<Sticky> {
+    let key = cookie
+        .key
+        .unwrap_or_else(|| derive_key(&state.cookie_seed, &cookie.name));
+    let hosts = table.hosts.iter().map(|host| host.name.as_str());
+    Some(Sticky::new(&cookie.name, &key, &table.template, hosts))
 }
 
 /// Whether the new generation uses the old one's object.

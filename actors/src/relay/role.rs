@@ -5,10 +5,12 @@
 use super::access;
 use super::context::Context;
 use super::generation::Generation;
+use super::queue;
 use super::relay_actor::{Close, Configure, RelayActor};
 use super::relays::Relay;
 use super::statistics::Reported;
 use super::udp_actor::UdpActor;
+use crate::board::Board;
 use crate::error::RoleError;
 use crate::link::{Admin, Incoming, Link, Message, PARENT, Peer, RunState, Slot, To};
 use crate::options::Options;
@@ -21,7 +23,7 @@ use protocols::log::session as words;
 use std::collections::HashMap;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,7 @@ pub async fn run(mut link: Link, options: Arc<Options>) -> Result<(), RoleError>
         retired: None,
     };
     actix::spawn(access::write_batches(Rc::clone(&role.context)));
+    let queues = actix::spawn(queue::run(Rc::clone(&role.context)));
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -53,6 +56,7 @@ pub async fn run(mut link: Link, options: Arc<Options>) -> Result<(), RoleError>
             _ = second.tick() => if role.tick().is_break() { break },
         }
     }
+    queues.abort();
     role.close().await;
     Ok(())
 }
@@ -92,6 +96,7 @@ impl RelayRole {
                 for (slot, descriptor) in slots.into_iter().zip(incoming.descriptors) {
                     match slot {
                         Slot::Access(target) => self.context.access.install(&target, descriptor),
+                        Slot::Board => self.take_board(&descriptor),
                         slot => {
                             self.descriptors.insert(slot, descriptor);
                         }
@@ -116,6 +121,13 @@ impl RelayRole {
                 request,
                 destination,
             } => self.context.lookups.answered(request, destination),
+            Message::Freed { table, passed } => {
+                let queues = &self.context.queues;
+                match table {
+                    Some(table) => queues.dispatch(&self.context, table, passed),
+                    None => queues.dispatch_all(&self.context),
+                }
+            }
             Message::Retire => self.wind_down(),
             Message::Shutdown => return std::ops::ControlFlow::Break(()),
             _ => {}
@@ -148,6 +160,13 @@ impl RelayRole {
         self.retired.get_or_insert(false);
         for (_, listener) in self.listeners.drain() {
             listener.close();
+        }
+    }
+
+    fn take_board(&self, descriptor: &OwnedFd) {
+        match Board::map(descriptor.as_fd()) {
+            Ok(board) => self.context.seat.take(board),
+            Err(error) => tracing::error!("shared counters: {error}"),
         }
     }
 
@@ -185,6 +204,8 @@ impl RelayRole {
                 .forwards
                 .publish(&self.context, generation.forwarding.clone());
         }
+        let prefork = generation.config.globals.prefork;
+        self.context.seat.set_processes(prefork);
         self.retire();
         for relay in &generation.config.relays {
             self.launch(Slot::Relay(relay.id));
@@ -202,6 +223,7 @@ impl RelayRole {
         // Descriptors of listeners that are served already were only offered.
         self.descriptors.clear();
         self.context.access.prune(&generation.config);
+        self.context.queues.dispatch_all(&self.context);
         self.drain(&before);
     }
 

@@ -5,8 +5,8 @@
 use super::context::Context;
 use crate::link::{Message, Role, Sample, To};
 use crate::status::names;
-use conf::model::RelayId;
-use std::collections::HashMap;
+use conf::model::{RelayId, TableId};
+use std::collections::{BTreeSet, HashMap};
 
 /// What was told already.
 #[derive(Debug, Default)]
@@ -64,6 +64,7 @@ fn samples(context: &Context) -> Vec<Sample> {
         (&names::RELAY_ACCEPT_PAUSES, &counters.accept_pauses),
         (&names::RELAY_CONNECT_ERRORS, &counters.connect_errors),
         (&names::RELAY_FAILOVERS, &counters.failovers),
+        (&names::RELAY_QUEUED, &counters.queued),
         (&names::RELAY_DATAGRAMS, &counters.datagrams),
         (&names::RELAY_DATAGRAMS_DROPPED, &counters.datagrams_dropped),
         (&names::ACCESS_LINES, &context.access.counts().written),
@@ -74,6 +75,14 @@ fn samples(context: &Context) -> Vec<Sample> {
     for (direction, count) in [("in", &counters.bytes_in), ("out", &counters.bytes_out)] {
         let bytes = names::RELAY_BYTES.sample(&[process, direction], count.get() as f64);
         samples.push(bytes);
+    }
+    for (reason, count) in [
+        ("full", &counters.queue_full),
+        ("timeout", &counters.queue_timeouts),
+        ("left", &counters.queue_left),
+    ] {
+        let failed = names::RELAY_QUEUE_ENDED.sample(&[process, reason], count.get() as f64);
+        samples.push(failed);
     }
     for measure in context.http.measures() {
         let labels: Vec<&str> = std::iter::once(process).chain(measure.label).collect();
@@ -90,5 +99,30 @@ fn samples(context: &Context) -> Vec<Sample> {
         samples.push(names::RELAY_SESSIONS.sample(&labels, relay.sessions.get() as f64));
         samples.push(names::RELAY_SESSIONS_ACTIVE.sample(&labels, f64::from(active)));
     }
+    hosts(context, process, &mut samples);
     samples
+}
+
+/// Queues and open connections of the tables that relays use.
+fn hosts(context: &Context, process: &str, samples: &mut Vec<Sample>) {
+    let generation = context.generation();
+    let used: BTreeSet<TableId> = generation
+        .relays
+        .values()
+        .flat_map(|relay| relay.tables.iter().map(|used| used.table.id))
+        .collect();
+    for table in used.iter().filter_map(|id| generation.table_by_id(*id)) {
+        let id = table.id.to_string();
+        if table.queue.is_some() {
+            let waiting = context.queues.len(table.id);
+            let labels = [process, table.name.as_str(), id.as_str()];
+            samples.push(names::RELAY_QUEUE.sample(&labels, waiting as f64));
+        }
+        for host in &table.hosts {
+            let id = host.parts.id.to_string();
+            let labels = [process, &*host.parts.name, table.name.as_str(), id.as_str()];
+            let open = f64::from(host.own_connections());
+            samples.push(names::RELAY_HOST_CONNECTIONS.sample(&labels, open));
+        }
+    }
 }

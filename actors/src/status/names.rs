@@ -126,6 +126,10 @@ metrics! {
     RELAY_ACCEPT_PAUSES = Counter "relayd_relay_accept_pauses_total" ["process"] "Times that accepting paused for want of descriptors or memory.";
     RELAY_CONNECT_ERRORS = Counter "relayd_relay_connect_errors_total" ["process"] "Connections to hosts that failed.";
     RELAY_FAILOVERS = Counter "relayd_relay_failovers_total" ["process"] "Sessions that went to another host after the first failed.";
+    RELAY_QUEUE = Gauge "relayd_relay_queue_sessions" ["process", "table", "id"] "Sessions and requests that wait because all hosts of the table are full.";
+    RELAY_QUEUED = Counter "relayd_relay_queued_total" ["process"] "Sessions and requests that had to wait for a host with room.";
+    RELAY_QUEUE_ENDED = Counter "relayd_relay_queue_failed_total" ["process", "reason"] "Sessions and requests that got no place in a queue or no host by it; reason is full (too many waited), timeout or left (the client went away).";
+    RELAY_HOST_CONNECTIONS = Gauge "relayd_relay_host_connections" ["process", "host", "table", "id"] "Open connections of relays to the host.";
     RELAY_DATAGRAMS = Counter "relayd_relay_datagrams_total" ["process"] "Datagrams passed on.";
     RELAY_DATAGRAMS_DROPPED = Counter "relayd_relay_datagrams_dropped_total" ["process"] "Datagrams dropped: malformed, unknown id, no host, too many waiting.";
     RELAY_BYTES = Counter "relayd_relay_bytes_total" ["process", "direction"] "Bytes passed on; direction is in (from clients) or out (from servers).";

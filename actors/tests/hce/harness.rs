@@ -196,6 +196,8 @@ pub fn config(tables: Vec<(Check, u16, Vec<&str>)>) -> Config {
                 timeout: TIMEOUT,
                 interval: INTERVAL,
                 demote: None,
+                slow_start: None,
+                queue: None,
                 hosts,
             }
         });

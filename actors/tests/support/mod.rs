@@ -67,6 +67,8 @@ impl Builder {
             timeout: Duration::from_millis(200),
             interval: Duration::from_secs(10),
             demote: None,
+            slow_start: None,
+            queue: None,
             hosts: hosts
                 .iter()
                 .enumerate()
@@ -151,7 +153,11 @@ impl Builder {
             target: Target::Tables,
             tables: tables
                 .iter()
-                .map(|&(table, mode)| RelayTable { table, mode })
+                .map(|&(table, mode)| RelayTable {
+                    table,
+                    mode,
+                    cookie: None,
+                })
                 .collect(),
             key: None,
             retry: 0,

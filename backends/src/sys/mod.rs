@@ -12,5 +12,6 @@ pub mod log_target;
 pub mod pass;
 pub mod privileges;
 pub mod random;
+pub mod shared;
 pub mod signals;
 pub mod socket_options;

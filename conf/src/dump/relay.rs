@@ -3,7 +3,7 @@
 //! Must never write a relay's property on one of its lines only, as the last line decides.
 
 use super::Writer;
-use super::text::{address, path, quote};
+use super::text::{address, hex, path, quote};
 use crate::model::{
     AccessForm, AccessLog, AccessTarget, Address, ProtocolId, ProxyVersion, Relay, Target,
     Translate,
@@ -74,7 +74,13 @@ impl Writer<'_> {
                 continue;
             };
             let own = if entry.mode.keyed() { key.take() } else { None };
-            let reference = self.reference(table, Some(table.port), Some(entry.mode), own);
+            let mut reference = self.reference(table, Some(table.port), Some(entry.mode), own);
+            if let Some(cookie) = &entry.cookie {
+                let _ = write!(reference, " sticky cookie {}", quote(&cookie.name));
+                if let Some(key) = cookie.key {
+                    let _ = write!(reference, " \"0x{}\"", hex(&key.0));
+                }
+            }
             self.forward(relay, &reference);
         }
         let retry = match relay.retry {

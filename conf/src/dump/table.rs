@@ -83,6 +83,13 @@ impl Writer<'_> {
         if let Some(group) = &table.demote {
             let _ = write!(out, " demote {}", word(group));
         }
+        if let Some(slow) = table.slow_start {
+            let _ = write!(out, " slow start {}", slow.as_secs());
+        }
+        if let Some(queue) = table.queue {
+            let (length, wait) = (queue.length, queue.wait.as_secs());
+            let _ = write!(out, " queue {length} wait {wait}");
+        }
         if out.len() == bare {
             // At least one option is required.
             let _ = write!(out, " port {}", table.port);

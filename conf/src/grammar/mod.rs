@@ -6,6 +6,7 @@ mod access;
 mod address;
 mod advice;
 mod check;
+mod choice;
 mod global;
 mod legacy;
 mod protocol;

@@ -184,7 +184,8 @@ impl Parser<'_> {
 
     fn redirect_forward(&mut self, draft: &mut Draft, route: bool) -> Parsed<()> {
         self.expect("to")?;
-        let reference = self.reference()?;
+        let mut reference = self.reference()?;
+        self.for_relays_only(&mut reference)?;
         let span = self.peek().span;
         let interface = if self.accept("interface") {
             Some(self.interface_name()?)

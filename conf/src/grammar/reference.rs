@@ -5,9 +5,9 @@
 use super::table::{Template, TemplateHost};
 use super::{Parsed, Parser, Skip};
 use crate::diagnostic::{Diagnostic, closest};
-use crate::lexer::Token;
+use crate::lexer::{Lexeme, Token};
 use crate::limits;
-use crate::model::{Check, HashKey, Host, HostId, Mode, Table, TableId};
+use crate::model::{Check, Cookie, HashKey, Host, HostId, Mode, Queue, Table, TableId};
 use crate::source::Span;
 use md5::{Digest as _, Md5};
 use std::time::Duration;
@@ -24,6 +24,9 @@ pub(super) struct Reference {
     pub demote: Option<String>,
     pub mode: Option<Mode>,
     pub key: Option<HashKey>,
+    pub slow_start: Option<Duration>,
+    pub queue: Option<Queue>,
+    pub cookie: Option<Cookie>,
 }
 
 impl Reference {
@@ -38,6 +41,9 @@ impl Reference {
             demote: None,
             mode: None,
             key: None,
+            slow_start: None,
+            queue: None,
+            cookie: None,
         }
     }
 }
@@ -87,6 +93,12 @@ impl Parser<'_> {
             reference.demote = Some(self.demote_group()?);
         } else if self.accept("mode") {
             self.mode(reference)?;
+        } else if self.accept_word("slow") {
+            self.slow_start(reference)?;
+        } else if self.accept_word("queue") {
+            self.queue(reference)?;
+        } else if self.accept_word("sticky") {
+            self.sticky(reference)?;
         } else {
             return Ok(false);
         }
@@ -160,9 +172,16 @@ impl Parser<'_> {
             return self.error(lexeme.span, "key already specified", "write one mode");
         }
         reference.mode = Some(mode);
-        let span = self.peek().span;
-        if let Token::Word(text) = self.peek().token.clone() {
+        let Lexeme {
+            token,
+            span,
+            quoted,
+        } = self.peek().clone();
+        if let Token::Word(text) = token {
             self.next();
+            if !quoted && self.option_not_key(&text, reference)? {
+                return Ok(());
+            }
             if !mode.keyed() {
                 return self.error(
                     span,
@@ -241,6 +260,8 @@ impl Parser<'_> {
             timeout: reference.timeout.unwrap_or(Duration::MAX),
             interval: reference.interval.unwrap_or(Duration::MAX),
             demote: reference.demote.clone(),
+            slow_start: reference.slow_start,
+            queue: reference.queue,
             hosts: Vec::new(),
         };
         let tables = &self.config.tables;
@@ -297,4 +318,6 @@ pub(super) fn same_instance(a: &Table, b: &Table) -> bool {
         && a.timeout == b.timeout
         && a.interval == b.interval
         && a.demote == b.demote
+        && a.slow_start == b.slow_start
+        && a.queue == b.queue
 }

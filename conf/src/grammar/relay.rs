@@ -4,15 +4,24 @@
 
 use super::reference::Reference;
 use super::{Parsed, Parser};
+use crate::diagnostic::Diagnostic;
 use crate::lexer::Token;
 use crate::limits;
 use crate::model::{
-    AccessLog, Address, HashKey, Listen, Mode, ProtocolId, ProxyVersion, Relay, RelayId,
-    RelayTable, TableId, Target, Translate,
+    AccessLog, Address, Cookie, HashKey, Listen, Mode, ProtocolId, ProtocolKind, ProxyVersion,
+    Relay, RelayId, RelayTable, TableId, Target, Translate,
 };
 use crate::source::Span;
 use std::net::IpAddr;
 use std::time::Duration;
+
+/// `forward to <table> …`
+struct RelayReference {
+    table: TableId,
+    mode: Option<Mode>,
+    cookie: Option<Cookie>,
+    span: Span,
+}
 
 /// A relay while its lines are read.
 pub(super) struct Draft {
@@ -20,7 +29,7 @@ pub(super) struct Draft {
     listeners: Vec<(Listen, Span)>,
     disabled: bool,
     protocol: Option<ProtocolId>,
-    tables: Vec<(TableId, Option<Mode>)>,
+    tables: Vec<RelayReference>,
     keys: Vec<Option<HashKey>>,
     pub(super) fixed: Option<(Address, u16)>,
     /// Mode of tables that give none.
@@ -279,11 +288,39 @@ impl Parser<'_> {
         }
         let port = draft.listeners.last().map(|(l, _)| l.port);
         let table = self.instance(reference, port)?;
-        if draft.tables.iter().all(|(t, _)| *t != table) {
-            draft.tables.push((table, reference.mode));
+        if draft.tables.iter().all(|t| t.table != table) {
+            draft.tables.push(RelayReference {
+                table,
+                mode: reference.mode,
+                cookie: reference.cookie.clone(),
+                span: reference.span,
+            });
             draft.keys.push(reference.key);
         }
         Ok(())
+    }
+
+    /// Whether the options of tables and the protocol fit; complains if not.
+    fn fit_for(&mut self, tables: &[RelayReference], kind: ProtocolKind) -> bool {
+        for used in tables {
+            if used.cookie.is_some() && kind != ProtocolKind::Http {
+                let _ = self.complain(
+                    used.span,
+                    "sticky cookie needs an http protocol",
+                    "add 'protocol NAME' with the name of an 'http protocol'",
+                );
+                return false;
+            }
+            let queue = self
+                .table_by_id(used.table)
+                .is_some_and(|t| t.queue.is_some());
+            if queue && kind.datagrams() {
+                let text = "warning: 'queue' has no effect here";
+                let cure = "datagrams do not wait";
+                self.report(Diagnostic::warning(used.span, text).cure(cure));
+            }
+        }
+        true
     }
 
     fn finish_relay(&mut self, draft: Draft, span: Span) -> Parsed<()> {
@@ -315,10 +352,14 @@ impl Parser<'_> {
     /// One relay for each listener.
     fn push_relays(&mut self, draft: &Draft, span: Span) -> Parsed<()> {
         let protocol = draft.protocol.unwrap_or(ProtocolId(0));
-        let datagrams = self
+        let kind = self
             .config
             .protocol(protocol)
-            .is_some_and(|p| p.kind.datagrams());
+            .map_or(ProtocolKind::Tcp, |p| p.kind);
+        let datagrams = kind.datagrams();
+        if !self.fit_for(&draft.tables, kind) {
+            return Ok(());
+        }
         for (index, (listen, place)) in draft.listeners.iter().enumerate() {
             let id = RelayId(u32::try_from(self.config.relays.len() + 1).unwrap_or(u32::MAX));
             let name = if index == 0 {
@@ -368,9 +409,10 @@ impl Draft {
 
     /// The relay of one listener.
     fn relay(&self, id: RelayId, name: String, listen: Listen, protocol: ProtocolId) -> Relay {
-        let tables = self.tables.iter().map(|(table, mode)| RelayTable {
-            table: *table,
-            mode: mode.unwrap_or(self.mode),
+        let tables = self.tables.iter().map(|used| RelayTable {
+            table: used.table,
+            mode: used.mode.unwrap_or(self.mode),
+            cookie: used.cookie.clone(),
         });
         Relay {
             id,

@@ -89,7 +89,8 @@ impl Parser<'_> {
             }
             Token::Keyword("forward") => {
                 self.expect("to")?;
-                let reference = self.reference()?;
+                let mut reference = self.reference()?;
+                self.for_relays_only(&mut reference)?;
                 if router.table != TableId(0) {
                     let text = format!("router {} table already specified", router.name);
                     return self.error(reference.span, &text, "put all gateways into one table");

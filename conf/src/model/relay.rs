@@ -76,12 +76,23 @@ pub enum Target {
 }
 
 /// A table of a relay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayTable {
     /// The instance.
     pub table: TableId,
     /// How its hosts are chosen.
     pub mode: Mode,
+    /// How clients come back to their host.
+    pub cookie: Option<Cookie>,
+}
+
+/// `sticky cookie NAME [KEY]` (extension)
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cookie {
+    /// Its name, a token of at most 63 characters.
+    pub name: String,
+    /// Key of its values; without, one that the daemon keeps.
+    pub key: Option<HashKey>,
 }
 
 /// Address family translation.

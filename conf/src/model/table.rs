@@ -28,8 +28,21 @@ pub struct Table {
     pub interval: Duration,
     /// Interface group to demote while the table is empty.
     pub demote: Option<String>,
+    /// Time in which the share of a host that is up again grows to its weight (extension `slow start`).
+    pub slow_start: Option<Duration>,
+    /// Room for sessions while all hosts are full (extension `queue`).
+    pub queue: Option<Queue>,
     /// The hosts, in file order.
     pub hosts: Vec<Host>,
+}
+
+/// `queue LENGTH [wait SECONDS]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Most sessions that wait at once, over all relay processes; at least 1.
+    pub length: u32,
+    /// Longest time that one waits.
+    pub wait: Duration,
 }
 
 /// A host of a table instance.

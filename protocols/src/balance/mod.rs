@@ -3,8 +3,10 @@
 //! Must never know a socket, a clock or a source of randomness: those numbers come in.
 
 mod hash;
+mod share;
 
 pub use hash::{Hash, derive_key};
+pub use share::{SHARE_FULL, part, ramp};
 
 use conf::model::Mode;
 
@@ -27,18 +29,25 @@ pub trait Hosts {
     /// Share of new connections of host `index`, from 1.
     fn weight(&self, index: usize) -> u32;
 
+    /// The same at this moment: less for a host that starts slowly. Hashing modes do not ask for it, as clients keep
+    /// their hosts only while shares are what they were.
+    fn share(&self, index: usize) -> u32;
+
     /// Open connections of host `index`.
     fn connections(&self, index: usize) -> u32;
 
-    /// Whether all hosts have the same share.
+    /// Whether all hosts have the same weight.
     fn even(&self) -> bool;
+
+    /// Whether all hosts have the same share at this moment.
+    fn level(&self) -> bool;
 }
 
 /// Where round-robin goes on; one per relay, table and process, as in the original.
 #[derive(Clone, Debug, Default)]
 pub struct Cursor {
     next: usize,
-    /// Smooth weighted round-robin: what each host is owed.
+    /// Smooth weighted round-robin: what each host is owed. Its sum is always 0.
     credit: Vec<i64>,
 }
 
@@ -58,13 +67,13 @@ pub fn choose(mode: Mode, cursor: &mut Cursor, draw: Draw, hosts: &impl Hosts) -
         return None;
     }
     match mode {
-        Mode::RoundRobin if hosts.even() => {
+        Mode::RoundRobin if hosts.level() => {
             let index = from(cursor.next.checked_rem(count)?, hosts)?;
             cursor.next = index + 1;
             Some(index)
         }
-        Mode::RoundRobin => weighted(cursor, hosts),
-        Mode::Random => from(spread(draw.random, hosts)?, hosts),
+        Mode::RoundRobin => weighted(cursor, hosts, |_| true),
+        Mode::Random => random(draw.random, hosts),
         Mode::LeastConnections | Mode::LeastStates => least(cursor, hosts),
         Mode::SourceHash | Mode::LoadBalance | Mode::Hash => hashed(draw.hash, hosts),
     }
@@ -76,6 +85,18 @@ fn from(start: usize, hosts: &impl Hosts) -> Option<usize> {
     (start..count)
         .chain(0..start.min(count))
         .find(|&i| hosts.usable(i))
+}
+
+/// Any usable host, by shares.
+fn random(number: u64, hosts: &impl Hosts) -> Option<usize> {
+    let usable = || (0..hosts.len()).filter(|&i| hosts.usable(i));
+    let share = |i| u64::from(hosts.share(i).max(1));
+    let mut rest = number.checked_rem(usable().map(share).sum())?;
+    usable().find(|&i| {
+        let here = rest < share(i);
+        rest = rest.saturating_sub(share(i));
+        here
+    })
 }
 
 /// The host that `number` falls on when hosts are laid out by their shares.
@@ -108,20 +129,24 @@ fn hashed(hash: u64, hosts: &impl Hosts) -> Option<usize> {
     from(last, hosts)
 }
 
-/// Smooth weighted round-robin: the usable host that is owed most.
-fn weighted(cursor: &mut Cursor, hosts: &impl Hosts) -> Option<usize> {
+/// Smooth weighted round-robin: of the usable hosts that `eligible` accepts the one that is owed most.
+fn weighted(
+    cursor: &mut Cursor,
+    hosts: &impl Hosts,
+    eligible: impl Fn(usize) -> bool,
+) -> Option<usize> {
     if cursor.credit.len() != hosts.len() {
         cursor.credit = vec![0; hosts.len()];
     }
     let mut total = 0;
     let mut best: Option<(usize, i64)> = None;
     for (index, credit) in cursor.credit.iter_mut().enumerate() {
-        if !hosts.usable(index) {
+        if !hosts.usable(index) || !eligible(index) {
             continue;
         }
-        let weight = i64::from(hosts.weight(index).max(1));
-        total += weight;
-        *credit += weight;
+        let share = i64::from(hosts.share(index).max(1));
+        total += share;
+        *credit += share;
         if best.is_none_or(|(_, most)| *credit > most) {
             best = Some((index, *credit));
         }
@@ -133,29 +158,21 @@ fn weighted(cursor: &mut Cursor, hosts: &impl Hosts) -> Option<usize> {
     Some(index)
 }
 
-/// Fewest connections for its share; equals in turn.
+/// Fewest connections for its share; equals by turns as their shares are.
 fn least(cursor: &mut Cursor, hosts: &impl Hosts) -> Option<usize> {
-    let count = hosts.len();
-    let start = cursor.next.checked_rem(count)?;
-    let mut best: Option<usize> = None;
-    for index in (start..count).chain(0..start) {
-        if !hosts.usable(index) {
-            continue;
-        }
-        let better = best.is_none_or(|old| {
-            let new_load =
-                u64::from(hosts.connections(index)) * u64::from(hosts.weight(old).max(1));
-            let old_load =
-                u64::from(hosts.connections(old)) * u64::from(hosts.weight(index).max(1));
-            new_load < old_load
-        });
-        if better {
-            best = Some(index);
-        }
-    }
-    let index = best?;
-    cursor.next = index + 1;
-    Some(index)
+    let load = |i: usize, other: usize| {
+        u64::from(hosts.connections(i)) * u64::from(hosts.share(other).max(1))
+    };
+    let best = (0..hosts.len())
+        .filter(|&i| hosts.usable(i))
+        .reduce(|old, new| {
+            if load(new, old) < load(old, new) {
+                new
+            } else {
+                old
+            }
+        })?;
+    weighted(cursor, hosts, |i| load(i, best) == load(best, i))
 }
 
 #[cfg(test)]

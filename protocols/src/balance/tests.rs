@@ -26,8 +26,14 @@ impl Hosts for Pool {
     fn connections(&self, index: usize) -> u32 {
         self.0[index].2
     }
+    fn share(&self, index: usize) -> u32 {
+        self.0[index].1
+    }
     fn even(&self) -> bool {
         self.0.iter().all(|h| h.1 == self.0[0].1)
+    }
+    fn level(&self) -> bool {
+        self.even()
     }
 }
 
@@ -133,6 +139,83 @@ fn least_connections_weighs_and_takes_turns() {
         .filter_map(|_| choose(Mode::LeastConnections, &mut cursor, draw(0), &hosts))
         .collect();
     assert_eq!(got, [0, 1, 2, 0]);
+}
+
+#[test]
+fn least_connections_shares_idle_hosts_by_weight() {
+    let mut cursor = Cursor::default();
+    let hosts = Pool(vec![(true, 3, 0), (true, 1, 0), (false, 9, 0)]);
+    let got: Vec<_> = (0..8)
+        .filter_map(|_| choose(Mode::LeastConnections, &mut cursor, draw(0), &hosts))
+        .collect();
+    assert_eq!(got, [0, 0, 1, 0, 0, 0, 1, 0]);
+}
+
+#[test]
+fn random_gives_a_failed_hosts_share_to_all_others() {
+    let hosts = Pool(vec![(false, 1, 0), (true, 1, 0), (true, 2, 0)]);
+    let got: Vec<_> = (0..6)
+        .filter_map(|n| choose(Mode::Random, &mut Cursor::default(), draw(n), &hosts))
+        .collect();
+    assert_eq!(got, [1, 2, 2, 1, 2, 2]);
+}
+
+/// Hosts of weight 1, of which the first starts slowly: its share in thousandths.
+struct Slow(u32, Vec<u32>);
+
+impl Hosts for Slow {
+    fn len(&self) -> usize {
+        self.1.len()
+    }
+    fn usable(&self, _: usize) -> bool {
+        true
+    }
+    fn weight(&self, _: usize) -> u32 {
+        1
+    }
+    fn share(&self, index: usize) -> u32 {
+        if index == 0 { self.0 } else { SHARE_FULL }
+    }
+    fn connections(&self, index: usize) -> u32 {
+        self.1[index]
+    }
+    fn even(&self) -> bool {
+        true
+    }
+    fn level(&self) -> bool {
+        self.0 == SHARE_FULL
+    }
+}
+
+#[test]
+fn a_host_that_starts_slowly_gets_its_share_in_every_mode_but_hashing() {
+    for mode in [Mode::RoundRobin, Mode::Random, Mode::LeastConnections] {
+        for (share, expected) in [(10, 10), (250, 200), (500, 333), (SHARE_FULL, 500)] {
+            let hosts = Slow(share, vec![0, 0]);
+            let mut cursor = Cursor::default();
+            let first = (0..1000_u64)
+                .map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11)
+                .filter(|&n| choose(mode, &mut cursor, draw(n), &hosts) == Some(0))
+                .count();
+            let most = if mode == Mode::Random { 60 } else { 1 };
+            assert!(
+                first.abs_diff(expected) <= most,
+                "{mode:?} {share}: {first}"
+            );
+        }
+    }
+    for number in 0..100 {
+        let choice = |share| {
+            let hosts = Slow(share, vec![0; 3]);
+            choose(
+                Mode::SourceHash,
+                &mut Cursor::default(),
+                draw(number),
+                &hosts,
+            )
+        };
+        assert_eq!(choice(10), choice(SHARE_FULL));
+    }
 }
 
 #[test]

@@ -112,6 +112,47 @@ impl Edits {
             .retain(|added| !added.0.of(arena).eq_ignore_ascii_case(name));
     }
 
+    /// Replaces the values of all fields of a name for which `change` has another one; a field whose value becomes
+    /// empty goes.
+    pub fn rewrite(
+        &mut self,
+        head: &Head,
+        bytes: &[u8],
+        name: &[u8],
+        change: impl Fn(&[u8]) -> Option<Vec<u8>>,
+    ) {
+        for (index, field) in head.fields.iter().enumerate() {
+            if !field.name.of(bytes).eq_ignore_ascii_case(name) {
+                continue;
+            }
+            match change(self.value_at(head, bytes, index)) {
+                Some(value) if value.is_empty() => self.remove_at(index),
+                Some(value) => self.set_at(index, &value),
+                None => {}
+            }
+        }
+        let mut empty = Vec::new();
+        for index in 0..self.added.len() {
+            let Some((of, value)) = self.added.get(index).copied() else {
+                continue;
+            };
+            if !of.of(&self.arena).eq_ignore_ascii_case(name) {
+                continue;
+            }
+            let Some(new) = change(value.of(&self.arena)) else {
+                continue;
+            };
+            empty.extend(new.is_empty().then_some(index));
+            let value = self.store(&new);
+            if let Some(added) = self.added.get_mut(index) {
+                added.1 = value;
+            }
+        }
+        for index in empty.into_iter().rev() {
+            self.added.remove(index);
+        }
+    }
+
     /// Merges a value into the first field of a name (`append` of relayd 5.5 and before), or adds the field.
     pub fn merge(&mut self, head: &Head, bytes: &[u8], name: &[u8], value: &[u8]) {
         let old = match self.first(head, bytes, name) {

@@ -10,6 +10,7 @@ mod head;
 mod known;
 mod page;
 mod refusal;
+mod sticky;
 mod upgrade;
 mod url;
 
@@ -23,5 +24,6 @@ pub use known::{Known, Method};
 pub use page::SERVER_NAME;
 pub use page::{Page, reason_phrase};
 pub use refusal::Refusal;
+pub use sticky::Sticky;
 pub use upgrade::{accepts_upgrade, wants_upgrade};
 pub use url::{Candidates, split_target};

@@ -87,6 +87,10 @@ refusals! {
     STATUS_LINE = 500 "malformed" "server";
     /// No host is up, or connecting failed at once.
     SESSION_FAILED = 502 "session failed" "connect";
+    /// All hosts are full, and as many sessions wait as may.
+    QUEUE_FULL = 503 "too many sessions wait" "queue";
+    /// No host had room in time.
+    QUEUE_TIMEOUT = 503 "no host had room in time" "queue";
     /// Connecting took longer than the session timeout.
     CONNECT_TIMEOUT = 504 "connect timeout" "connect";
     /// Connecting failed.

@@ -75,6 +75,10 @@ pub const TIMEOUT: &str = "buffer event timeout";
 pub const ERROR: &str = "buffer event error";
 /// No host, or none that could be reached at once.
 pub const FAILED: &str = "session failed";
+/// All hosts are full, and as many sessions wait as may.
+pub const QUEUE_FULL: &str = "queue full";
+/// No host had room in time.
+pub const QUEUE_TIMEOUT: &str = "queue timeout";
 /// The target is the relay itself, or the session was killed.
 pub const ABORTED: &str = "session aborted";
 /// `nat lookup` found nothing.

@@ -38,6 +38,8 @@ pub fn config(hosts: &[u32]) -> Config {
             timeout: Duration::from_millis(200),
             interval: Duration::from_secs(10),
             demote: None,
+            slow_start: None,
+            queue: None,
             hosts,
         });
     }

@@ -71,7 +71,9 @@ pub(super) async fn refuse(
 /// What a failed connection to a server means to the client.
 pub(super) fn connect_refusal(error: &ConnectError) -> Refusal {
     match error {
-        ConnectError::NoHost => Refusal::SESSION_FAILED,
+        ConnectError::NoHost | ConnectError::Gone => Refusal::SESSION_FAILED,
+        ConnectError::QueueFull => Refusal::QUEUE_FULL,
+        ConnectError::QueueTimeout => Refusal::QUEUE_TIMEOUT,
         ConnectError::Timeout => Refusal::CONNECT_TIMEOUT,
         ConnectError::Socket(_) => Refusal::SOCKET,
         ConnectError::Proxy => Refusal::PROXY_HEADER,

@@ -3,7 +3,7 @@
 //! Must never hold the process's buffers over a wait, nor memory while the client is idle.
 
 use super::super::access::Record;
-use super::super::connect::{self, Chosen, ConnectError};
+use super::super::connect::{self, Chosen, ConnectError, Pick};
 use super::super::context::Context;
 use super::super::session::{Ended, From, Session};
 use super::super::stream::Stream;
@@ -205,7 +205,11 @@ impl Driver {
         let Some(exchange) = &mut self.exchange else {
             return Ok(());
         };
-        let first = self.chosen.as_ref().map(|chosen| chosen.1.clone());
+        let place = exchange.place.take();
+        let first = self
+            .chosen
+            .as_ref()
+            .and_then(|chosen| Pick::with(chosen.1.clone(), place));
         let connected = connect::connect_first(
             &self.context,
             &self.session,
@@ -214,10 +218,11 @@ impl Driver {
             first,
         )
         .await?;
-        if let Some(chosen) = &mut self.chosen {
+        if let Some(guard) = &connected.guard {
             // Another host may have taken over.
-            chosen.1.address = connected.address;
-            chosen.1.host = connected.guard.as_ref().map(|g| Rc::clone(g.host()));
+            let relay = &self.session.relay;
+            let chosen = Chosen::at(relay, guard.host(), connected.address);
+            self.chosen = Some(Box::new((exchange.choice.table, chosen)));
         }
         if let Some(record) = &mut self.record {
             record.connected();
@@ -231,6 +236,9 @@ impl Driver {
     }
 
     async fn unreachable(&mut self, error: ConnectError) -> Ended {
+        if matches!(error, ConnectError::Gone) {
+            return error.ended();
+        }
         let refusal = answer::connect_refusal(&error);
         self.refuse(refusal, Some(error.to_string())).await
     }

@@ -53,6 +53,8 @@ pub(super) struct Exchange {
     /// The request once more, if it may be repeated on another connection.
     pub(super) again: Option<Vec<u8>>,
     pub(super) choice: Choice,
+    /// A place in the session's host, until there is a connection.
+    pub(super) place: Option<HostGuard>,
     pub(super) server: Option<Server>,
 }
 
@@ -129,10 +131,12 @@ impl Driver {
         self.conclude(0, &Ended::done());
         if let Some(server) = exchange.server.filter(|_| exchange.server_keep) {
             if self.pools() {
-                context
-                    .http
-                    .pool
-                    .put(context, server.address, server.stream);
+                // An idle connection would take a place that others wait for.
+                let limited = server.guard.as_ref().is_some_and(HostGuard::limited);
+                if !limited {
+                    let pool = &context.http.pool;
+                    pool.put(context, server.address, server.stream);
+                }
             } else {
                 self.server = Some(Box::new(server));
             }

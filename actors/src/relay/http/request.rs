@@ -13,7 +13,7 @@ use super::exchange::{Exchange, Server};
 use super::way::Way;
 use super::{Parts, Shared};
 use conf::limits;
-use conf::model::{Direction, Target};
+use conf::model::{Direction, HostId, Target};
 use protocols::http::{Body, Head, Parse, Refusal, judge, wants_upgrade};
 use protocols::log::id::RequestId;
 use protocols::rules::{Ruleset, Subject, Verdict, Work};
@@ -86,10 +86,12 @@ impl Driver {
             answered: false,
             again: None,
             choice: Choice::new(&session),
+            place: None,
             server: None,
         });
         exchange.up.body = body;
         exchange.up.total = taken as u64;
+        exchange.choice.wanted = self.take_cookie(head, bytes, work);
         self.without_body(&mut exchange, head, bytes, work);
         if !upgrade {
             exchange.server_keep = work.edits.settle(head, bytes, true);
@@ -138,7 +140,7 @@ impl Driver {
         wire: &[u8],
     ) {
         self.choose(context, exchange);
-        if let Some(mut server) = self.open_connection(context) {
+        if let Some(mut server) = self.open_connection(context, exchange) {
             let sent = exchange.up.send(cx, &mut server.stream, wire);
             if sent.is_ok() {
                 if exchange.method.idempotent() && exchange.up.body.is_done() {
@@ -155,14 +157,24 @@ impl Driver {
         exchange.up.keep(wire);
     }
 
-    /// Keeps the session's host, unless a rule chose another table or the host is out of use.
+    /// Keeps the session's host, unless a rule chose another table or the host is out of use or full.
     fn choose(&mut self, context: &Context, exchange: &mut Exchange) {
-        let table = exchange.choice.table;
-        let keeps = self.chosen.as_ref().is_some_and(|chosen| {
-            chosen.0 == table && chosen.1.host.as_ref().is_none_or(|host| host.usable())
-        });
-        if keeps {
-            return;
+        let (table, wanted) = (exchange.choice.table, exchange.choice.wanted);
+        if let Some(chosen) = self.chosen.as_ref().filter(|chosen| chosen.0 == table) {
+            let Some(host) = &chosen.1.host else {
+                return;
+            };
+            let open = self.server.is_some();
+            let other = wanted.is_some_and(|id| id != host.parts.id && self.serves(id));
+            if host.serves() && !other {
+                exchange.place = match open {
+                    true => None,
+                    false => HostGuard::claim_in_turn(host),
+                };
+                if open || exchange.place.is_some() {
+                    return;
+                }
+            }
         }
         if matches!(
             self.session.relay.config.target,
@@ -171,13 +183,71 @@ impl Driver {
             return;
         }
         self.server = None;
-        self.chosen = connect::choose(context, &self.session.relay, &exchange.choice, &[])
-            .ok()
-            .map(|chosen| Box::new((table, chosen)));
+        let pick = connect::choose(context, &self.session.relay, &exchange.choice, &[]).ok();
+        self.chosen = pick.map(|pick| {
+            exchange.place = pick.guard;
+            Box::new((table, pick.chosen))
+        });
+    }
+
+    /// Whether a host of this relay takes new connections.
+    fn serves(&self, id: HostId) -> bool {
+        let mut tables = self.session.relay.tables.iter();
+        tables.any(|used| used.table.host(id).is_some_and(|host| host.serves()))
+    }
+
+    /// The host that the client's cookie names, if it does. The cookie is between the client and us: it goes no further.
+    fn take_cookie(&self, head: &Head, bytes: &[u8], work: &mut Work) -> Option<HostId> {
+        let mut wanted = None;
+        for used in &self.session.relay.tables {
+            let Some(sticky) = &used.sticky else {
+                continue;
+            };
+            let cookies = head.fields.iter().filter(|field| {
+                let name = field.name.of(bytes);
+                name.eq_ignore_ascii_case(b"Cookie")
+            });
+            let mut hosts = cookies.filter_map(|field| sticky.find(field.value.of(bytes)));
+            let named = hosts.next().and_then(|index| used.table.hosts.get(index));
+            if let Some(host) = named
+                && (wanted.is_none() || (host.serves() && !wanted.is_some_and(|w| self.serves(w))))
+            {
+                wanted = Some(host.parts.id);
+            }
+            let strip = |value: &[u8]| sticky.strip(value);
+            work.edits.rewrite(head, bytes, b"Cookie", strip);
+        }
+        wanted
+    }
+
+    /// The value of a field that makes the client come back to the exchange's host; `None` if it does already, or is
+    /// only here because its own host is full.
+    pub(super) fn give_cookie(&self, exchange: &Exchange) -> Option<String> {
+        let relay = &self.session.relay;
+        let host = exchange.server.as_ref()?.guard.as_ref()?.host().parts.id;
+        let wanted = exchange.choice.wanted;
+        if wanted == Some(host) {
+            return None;
+        }
+        let used = relay.tables.iter().enumerate().find(|(index, used)| {
+            let asked = exchange.choice.table.is_none_or(|table| table == *index);
+            asked && used.table.host(host).is_some()
+        });
+        let (_, used) = used?;
+        let full = wanted.and_then(|id| used.table.host(id));
+        if full.is_some_and(|host| host.serves()) {
+            return None;
+        }
+        let index = used.table.hosts.iter().position(|h| h.parts.id == host)?;
+        used.sticky.as_ref()?.set(index, relay.config.listen.tls)
     }
 
     /// An open connection to the chosen host.
-    fn open_connection(&mut self, context: &Rc<Context>) -> Option<Server> {
+    fn open_connection(
+        &mut self,
+        context: &Rc<Context>,
+        exchange: &mut Exchange,
+    ) -> Option<Server> {
         if let Some(server) = self.server.take() {
             return (!server.stale()).then_some(*server);
         }
@@ -191,7 +261,7 @@ impl Driver {
         self.session.set_server(address, chosen.host.clone());
         Some(Server {
             stream,
-            guard: chosen.host.as_ref().map(|h| HostGuard::new(Rc::clone(h))),
+            guard: exchange.place.take(),
             address,
         })
     }

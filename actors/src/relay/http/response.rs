@@ -180,6 +180,9 @@ impl Driver {
             let keep = exchange.goes_on(head, framing);
             exchange.client_keep = work.edits.settle(head, bytes, keep);
         }
+        if let Some(cookie) = self.give_cookie(exchange) {
+            work.edits.add(b"Set-Cookie", cookie.as_bytes());
+        }
         exchange.answered = true;
         if let Some(record) = &mut self.record {
             record.response(head.status, head.len);

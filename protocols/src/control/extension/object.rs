@@ -96,6 +96,12 @@ pub enum Object {
         up: u32,
         /// Number of its hosts.
         hosts: u32,
+        /// Sessions that wait because all hosts are full.
+        #[serde(default)]
+        waiting: u32,
+        /// Most that may.
+        #[serde(default)]
+        queue: Option<u32>,
     },
     /// A host.
     Host {
@@ -117,6 +123,12 @@ pub enum Object {
         draining: bool,
         /// Share of new connections.
         weight: u16,
+        /// Open connections of relays.
+        #[serde(default)]
+        connections: u32,
+        /// Most connections at once.
+        #[serde(default)]
+        max_connections: Option<u32>,
         /// Percent; `null` when never checked.
         availability: Option<f64>,
         /// Checks counted.

@@ -7,7 +7,7 @@
 )]
 use super::*;
 use crate::RoleError;
-use crate::link::{Incoming, Link, Message, Outgoing, PARENT, Peer, Role, To};
+use crate::link::{Incoming, Link, Message, Outgoing, PARENT, Peer, Role, Slot, To};
 use crate::options::Backend;
 use futures_util::future::LocalBoxFuture;
 use std::cell::RefCell;
@@ -54,7 +54,14 @@ fn note(me: Peer, incoming: &Incoming) {
             config.relays.len(),
             state.admin.len()
         ),
-        Message::Descriptors { slots } => format!("descriptors {}", slots.len()),
+        // The board goes to some with their sockets, and to all only once.
+        Message::Descriptors { slots } => {
+            let sockets = slots.iter().filter(|slot| **slot != Slot::Board).count();
+            if sockets == 0 {
+                return;
+            }
+            format!("descriptors {sockets}")
+        }
         Message::Commit { generation } => format!("commit {generation}"),
         Message::Abort { generation } => format!("abort {generation}"),
         Message::Restarted { peer } => {

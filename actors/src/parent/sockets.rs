@@ -315,6 +315,7 @@ fn board(config: &Config, wants: &mut Vec<Want>) {
         backlog: 0,
         object: "counters that relay processes share".to_owned(),
         optional: false,
+        foreign: false,
     }));
 }
 

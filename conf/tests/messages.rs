@@ -724,6 +724,39 @@ fn warnings_of_what_has_no_effect() {
     );
 }
 
+/// What was warned of as useless is not written back: the rewritten file has nothing to warn of.
+#[test]
+fn what_has_no_effect_leaves_no_trace() {
+    let relay = |tls: &str, with: &str| {
+        format!(
+            "relay r {{\nlisten on 127.0.0.1 port 1{tls}\nprotocol p\nforward{with} to ::1 port 2\n}}\n"
+        )
+    };
+    let block = |lines: &str| format!("http protocol u {{ }}\nhttp protocol p {{\n{lines}\n}}\n");
+    for (options, tls, with, count) in [
+        ("pass quick\nblock path \"/x\"\nblock response", "", "", 2),
+        ("tls { ciphers \"HIGH\", keypair k }", "", "", 2),
+        ("ssl { ciphers \"HIGH\" }", "", "", 3),
+        ("tls { keypair k, session tickets }", "", " with tls", 2),
+        ("tls ca file \"c\"", " tls", "", 2),
+        ("tls ca cert \"c\"", " tls", " with tls", 2),
+        (
+            "tls { ca cert \"c\", ca key \"k\" password \"\" }",
+            " tls",
+            "",
+            2,
+        ),
+    ] {
+        let text = block(options) + &relay(tls, with);
+        let loaded = conf::load(Path::new("f"), &[], &Text(&text), &System);
+        // One is about the protocol that nobody uses.
+        assert_eq!(lines(&loaded).len(), count, "{text}{:#?}", lines(&loaded));
+        let config = loaded.config.unwrap();
+        assert_eq!(config.protocols.len(), 2);
+        support::round_trip(&config, &text);
+    }
+}
+
 #[test]
 fn near_words_are_suggested() {
     for (text, cure) in [

@@ -28,29 +28,36 @@ impl Parser<'_> {
 
     /// Adds a rule, unless it can never have an effect.
     pub(super) fn push_rule(&mut self, protocol: &mut Protocol, rule: Rule, span: Span) {
-        if protocol.kind != ProtocolKind::Http {
+        let useless = if protocol.kind != ProtocolKind::Http {
             let text = "rules have no effect outside http protocols".to_owned();
             self.warn(span, text, "write 'http protocol', or remove the rule");
+            true
+        } else if let Some(line) = self.shadow(&rule) {
+            let cure = format!("the rule of line {line} is quick and matches everything");
+            self.warn(span, "this rule is never reached".to_owned(), &cure);
+            true
+        } else {
+            false
+        };
+        if useless {
             self.rule_tables
                 .retain(|(p, i, _)| (*p, *i) != (protocol.id, protocol.rules.len()));
             return;
         }
-        let final_rule = match rule.direction {
+        protocol.rules.push(rule);
+    }
+
+    /// Line of the rule that no message of this rule's direction gets past. Old actions have an order of their own.
+    fn shadow(&mut self, rule: &Rule) -> Option<u32> {
+        let end = match rule.direction {
             Direction::Request => self.finals.first_mut(),
             Direction::Response => self.finals.last_mut(),
-        };
-        let shadow = final_rule.as_ref().and_then(|line| **line);
-        if let Some(slot) = final_rule
-            && slot.is_none()
-            && everything(&rule)
-        {
-            *slot = Some(rule.line);
+        }?;
+        let shadow = *end;
+        if shadow.is_none() && everything(rule) {
+            *end = Some(rule.line);
         }
-        if let Some(line) = shadow.filter(|_| rule.legacy.is_none()) {
-            let cure = format!("the rule of line {line} is quick and matches everything");
-            self.warn(span, "this rule is never reached".to_owned(), &cure);
-        }
-        protocol.rules.push(rule);
+        shadow.filter(|_| rule.legacy.is_none())
     }
 
     /// An interface that is not there is no fault: it may come.
@@ -74,6 +81,31 @@ impl Parser<'_> {
             self.advise_macros();
         }
         self.advise_tls();
+    }
+
+    /// Protocols that no relay has; they leave no trace.
+    pub(super) fn advise_protocols(&mut self) {
+        let mut ids = HashMap::new();
+        let mut unused = Vec::new();
+        self.config.protocols.retain_mut(|protocol| {
+            if protocol.id != ProtocolId(0) && !self.used_protocols.contains(&protocol.id) {
+                unused.push(protocol.name.clone());
+                return false;
+            }
+            let id = ProtocolId(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+            ids.insert(protocol.id, id);
+            protocol.id = id;
+            true
+        });
+        for relay in &mut self.config.relays {
+            relay.protocol = ids.get(&relay.protocol).copied().unwrap_or(relay.protocol);
+        }
+        for name in unused {
+            self.report(Diagnostic {
+                severity: crate::diagnostic::Severity::Warning,
+                ..Diagnostic::unplaced(format!("unused protocol: {name}"))
+            });
+        }
     }
 
     fn advise_macros(&mut self) {
@@ -139,13 +171,13 @@ impl Parser<'_> {
 
     fn advise_tls(&mut self) {
         let mut found = Vec::new();
-        for protocol in &self.config.protocols {
+        for protocol in &mut self.config.protocols {
             let Some(span) = self.tls_spans.get(&protocol.id) else {
                 continue;
             };
             let relays = self.config.relays.iter();
             let relays: Vec<&Relay> = relays.filter(|r| r.protocol == protocol.id).collect();
-            for (what, cure) in useless_tls(&protocol.tls, &relays) {
+            for (what, cure) in drop_useless(&mut protocol.tls, &relays) {
                 let name = &protocol.name;
                 let text = format!("TLS options without effect: {what} of {name}");
                 found.push((*span, text, cure));
@@ -176,8 +208,8 @@ impl Parser<'_> {
     }
 }
 
-/// TLS options that no relay of their protocol needs, and why.
-fn useless_tls(tls: &TlsOptions, relays: &[&Relay]) -> Vec<(&'static str, &'static str)> {
+/// Takes away TLS options that no relay of their protocol needs; says which, and why.
+fn drop_useless(tls: &mut TlsOptions, relays: &[&Relay]) -> Vec<(&'static str, &'static str)> {
     const NO_LISTENER: &str = "no relay with this protocol has 'listen … tls'";
     const NO_CLIENT: &str = "no relay with this protocol has 'forward with tls'";
     if relays.is_empty() {
@@ -186,22 +218,33 @@ fn useless_tls(tls: &TlsOptions, relays: &[&Relay]) -> Vec<(&'static str, &'stat
     let listens = relays.iter().any(|r| r.listen.tls);
     let connects = relays.iter().any(|r| r.tls_client);
     if !listens && !connects {
+        *tls = TlsOptions::default();
         let cure = "no relay with this protocol has 'listen … tls' or 'forward with tls'";
         return vec![("all", cure)];
     }
     let mut found = Vec::new();
     let server = !tls.keypairs.is_empty() || tls.client_ca.is_some() || tls.session_tickets;
     if !listens && server {
+        tls.keypairs.clear();
+        tls.client_ca = None;
+        tls.session_tickets = false;
         found.push(("keypair, client ca, session tickets", NO_LISTENER));
     }
-    if !connects && tls.ca_file.is_some() {
+    if !connects && tls.ca_file.take().is_some() {
         found.push(("ca file", NO_CLIENT));
     }
-    if tls.ca_cert.is_some() != tls.ca_key.is_some() {
-        found.push(("ca cert or ca key", "inspection needs both"));
-    } else if tls.ca_cert.is_some() && !(listens && connects) {
-        let cure = "inspection needs 'listen … tls' and 'forward with tls'";
-        found.push(("ca cert and ca key", cure));
+    let authority = (tls.ca_cert.is_some(), tls.ca_key.is_some());
+    if authority != (listens && connects, listens && connects) {
+        let said = match authority {
+            (false, false) => None,
+            (true, true) => Some((
+                "ca cert and ca key",
+                "inspection needs 'listen … tls' and 'forward with tls'",
+            )),
+            _ => Some(("ca cert or ca key", "inspection needs both")),
+        };
+        found.extend(said);
+        (tls.ca_cert, tls.ca_key, tls.ca_password) = (None, None, None);
     }
     found
 }

@@ -53,7 +53,6 @@ pub(crate) struct Parser<'a> {
     /// Address, port and whether UDP: a TCP relay may stand beside a DNS relay on one port.
     listeners: HashSet<(crate::model::Address, u16, bool)>,
     used_protocols: HashSet<ProtocolId>,
-    protocol_spans: Vec<Span>,
     protocol_ids: HashMap<String, ProtocolId>,
     /// A rule before set a tag, a label.
     tagged: bool,
@@ -106,7 +105,6 @@ impl<'a> Parser<'a> {
             names: HashMap::new(),
             listeners: HashSet::new(),
             used_protocols: HashSet::new(),
-            protocol_spans: vec![Span::default()],
             protocol_ids: HashMap::from([("default".to_owned(), ProtocolId(0))]),
             tagged: false,
             labelled: false,

@@ -73,7 +73,6 @@ impl Parser<'_> {
         if unique.is_ok() {
             self.protocol_ids.insert(name, id);
             self.config.protocols.push(protocol);
-            self.protocol_spans.push(span);
         }
         Ok(())
     }
@@ -166,6 +165,7 @@ impl Parser<'_> {
     /// `ssl …`: the word of before 5.7.
     fn old_ssl_line(&mut self, protocol: &mut Protocol, span: Span) -> Parsed<()> {
         self.old(span, "ssl", "tls");
+        self.tls_spans.entry(protocol.id).or_insert(span);
         self.in_ssl = true;
         let options = self.options(protocol, Self::tls_option);
         self.in_ssl = false;

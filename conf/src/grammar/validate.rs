@@ -63,16 +63,9 @@ impl Parser<'_> {
                 );
             }
         }
-        for protocol in config.protocols.iter().skip(1) {
-            if !self.used_protocols.contains(&protocol.id) {
-                found.push(Diagnostic {
-                    severity: crate::diagnostic::Severity::Warning,
-                    ..Diagnostic::unplaced(format!("unused protocol: {}", protocol.name))
-                });
-            }
-        }
         for diagnostic in found {
             self.report(diagnostic);
         }
+        self.advise_protocols();
     }
 }

@@ -10,6 +10,7 @@
     clippy::panic
 )]
 
+pub mod access;
 pub mod client;
 pub mod daemon;
 pub mod netns;

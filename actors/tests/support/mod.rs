@@ -422,6 +422,13 @@ impl Log {
             .with_ansi(false)
             .without_time()
             .with_target(false)
+            // The sentence alone: further fields are for JSON.
+            .fmt_fields(tracing_subscriber::fmt::format::debug_fn(
+                |out, field, value| match field.name() {
+                    "message" => write!(out, "{value:?}"),
+                    _ => Ok(()),
+                },
+            ))
             .with_writer(move || Writer(Arc::clone(&sink)))
             .finish();
         Log {

@@ -263,3 +263,115 @@ impl Queue {
 fn too_long(error: &io::Error) -> bool {
     error.raw_os_error() == Some(nix::libc::EMSGSIZE)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )]
+    use super::*;
+    use protocols::log::access::Times;
+    use protocols::log::id::SessionId;
+    use std::io::{Read, Seek};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    fn outlet() -> Outlet {
+        let target = AccessTarget::File("/x".into());
+        Outlet::new(target, Rc::default())
+    }
+
+    fn say(outlet: &Outlet, number: u64) {
+        let line = Line {
+            session: SessionId { process: 1, number },
+            began: Duration::ZERO,
+            relay: "www",
+            client: "127.0.0.1:1".parse().unwrap(),
+            server: None,
+            host: None,
+            http: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            times: Times::default(),
+            tag: None,
+            label: None,
+            reason: "done",
+        };
+        outlet.line(AccessForm::Json, &line);
+    }
+
+    /// Numbers of the sessions in lines that must all be whole.
+    fn numbers(text: &str) -> Vec<u64> {
+        let number = |line: &str| -> Option<u64> {
+            let value: serde_json::Value = serde_json::from_str(line).expect(line);
+            value["session"].as_str()?.split('-').nth(1)?.parse().ok()
+        };
+        text.lines().filter_map(number).collect()
+    }
+
+    #[test]
+    fn lines_wait_for_their_target_within_bounds_and_the_rest_is_counted() {
+        let outlet = outlet();
+        for number in 0..20_000 {
+            say(&outlet, number);
+        }
+        assert_eq!(outlet.flush(), Left::Gone);
+        assert!(outlet.queue.borrow().bytes.len() <= limits::ACCESS_BUFFER_MAX);
+        let mut file = tempfile();
+        outlet.install(file.try_clone().unwrap().into());
+        assert_eq!(outlet.flush(), Left::Nothing);
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        let written = numbers(&text);
+        assert!(written.iter().copied().eq(0..written.len() as u64));
+        assert_eq!(outlet.shared.written.get(), written.len() as u64);
+        assert_eq!(outlet.shared.lost.get(), 20_000 - written.len() as u64);
+        assert!(outlet.queue.borrow().bytes.capacity() <= 2 * limits::ACCESS_BATCH);
+    }
+
+    #[test]
+    fn a_line_that_was_torn_is_finished_or_forgotten_but_never_mixed() {
+        let outlet = outlet();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        outlet.install(OwnedFd::from(ours));
+        let mut number = 0;
+        while outlet.flush() != Left::Blocked {
+            say(&outlet, number);
+            number += 1;
+        }
+        // Another target begins with a whole line; what the first one got ends within one at most.
+        let mut file = tempfile();
+        outlet.install(file.try_clone().unwrap().into());
+        say(&outlet, number);
+        assert_eq!(outlet.flush(), Left::Nothing);
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        let second = numbers(&text);
+        let mut first = String::new();
+        theirs.read_to_string(&mut first).unwrap();
+        let whole = first.rfind('\n').map_or(0, |at| at + 1);
+        let first = numbers(&first[..whole]);
+        assert!(first.iter().copied().eq(0..first.len() as u64));
+        assert_eq!(second.last(), Some(&number));
+        assert!(second.windows(2).all(|w| w[1] == w[0] + 1));
+        assert!(second[0] - first.len() as u64 <= 1);
+    }
+
+    fn tempfile() -> File {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("relayd-outlet-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let mut options = File::options();
+        let file = options.read(true).append(true).create_new(true).open(&path);
+        std::fs::remove_file(&path).unwrap();
+        file.unwrap()
+    }
+}

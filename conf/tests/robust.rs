@@ -123,8 +123,9 @@ proptest! {
 
     #[test]
     fn any_tokens(words in proptest::collection::vec(prop_oneof![
-        proptest::sample::select(conf::keywords::KEYWORDS).prop_map(str::to_owned),
-        proptest::sample::select(&["{", "}", "<t>", "\n", "\"x\"", "10.0.0.1", "80", ",", "service", "ssl", "change", "filter", "legacy", "="][..]).prop_map(str::to_owned),
+        2 => proptest::sample::select(conf::keywords::KEYWORDS).prop_map(str::to_owned),
+        1 => proptest::sample::select(conf::keywords::EXTENSIONS).prop_map(str::to_owned),
+        1 => proptest::sample::select(&["{", "}", "<t>", "\n", "\"x\"", "10.0.0.1", "80", ",", "service", "ssl", "change", "filter", "legacy", "="][..]).prop_map(str::to_owned),
     ], 0..60)) {
         check(&words.join(" "));
     }

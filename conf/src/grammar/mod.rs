@@ -9,6 +9,7 @@ mod check;
 mod choice;
 mod global;
 mod legacy;
+mod listener;
 mod protocol;
 mod recovery;
 mod redirect;

@@ -140,6 +140,34 @@ impl Parser<'_> {
     }
 
     pub(super) fn mode(&mut self, reference: &mut Reference) -> Parsed<()> {
+        let (mode, place) = self.mode_word()?;
+        if reference.key.is_some() && mode.keyed() {
+            return self.error(place, "key already specified", "write one mode");
+        }
+        reference.mode = Some(mode);
+        let Lexeme {
+            token,
+            span,
+            quoted,
+        } = self.peek().clone();
+        if let Token::Word(text) = token {
+            self.next();
+            if !quoted && self.option_not_key(&text, reference)? {
+                return Ok(());
+            }
+            if !mode.keyed() {
+                return self.error(
+                    span,
+                    "key not supported by mode",
+                    &format!("'{}' has no key", mode.keyword()),
+                );
+            }
+            reference.key = Some(self.hash_key(&text, span)?);
+        }
+        Ok(())
+    }
+
+    fn mode_word(&mut self) -> Parsed<(Mode, Span)> {
         let lexeme = self.next();
         let mode = match &lexeme.token {
             Token::Keyword("roundrobin") => Mode::RoundRobin,
@@ -168,30 +196,7 @@ impl Parser<'_> {
             }
             _ => return self.unexpected(&lexeme, "a mode"),
         };
-        if reference.key.is_some() && mode.keyed() {
-            return self.error(lexeme.span, "key already specified", "write one mode");
-        }
-        reference.mode = Some(mode);
-        let Lexeme {
-            token,
-            span,
-            quoted,
-        } = self.peek().clone();
-        if let Token::Word(text) = token {
-            self.next();
-            if !quoted && self.option_not_key(&text, reference)? {
-                return Ok(());
-            }
-            if !mode.keyed() {
-                return self.error(
-                    span,
-                    "key not supported by mode",
-                    &format!("'{}' has no key", mode.keyword()),
-                );
-            }
-            reference.key = Some(self.hash_key(&text, span)?);
-        }
-        Ok(())
+        Ok((mode, lexeme.span))
     }
 
     /// `0x` and 32 digits, or any text, of which the MD5 digest is the key.

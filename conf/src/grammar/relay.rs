@@ -4,45 +4,43 @@
 
 use super::reference::Reference;
 use super::{Parsed, Parser};
-use crate::diagnostic::Diagnostic;
 use crate::lexer::Token;
 use crate::limits;
 use crate::model::{
-    AccessLog, Address, Cookie, HashKey, Listen, Mode, ProtocolId, ProtocolKind, ProxyVersion,
-    Relay, RelayId, RelayTable, TableId, Target, Translate,
+    AccessLog, Address, Cookie, HashKey, Listen, Mode, ProtocolId, ProxyVersion, TableId, Translate,
 };
 use crate::source::Span;
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// `forward to <table> …`
-struct RelayReference {
-    table: TableId,
-    mode: Option<Mode>,
-    cookie: Option<Cookie>,
-    span: Span,
+pub(super) struct RelayReference {
+    pub(super) table: TableId,
+    pub(super) mode: Option<Mode>,
+    pub(super) cookie: Option<Cookie>,
+    pub(super) span: Span,
 }
 
 /// A relay while its lines are read.
 pub(super) struct Draft {
-    name: String,
-    listeners: Vec<(Listen, Span)>,
-    disabled: bool,
-    protocol: Option<ProtocolId>,
-    tables: Vec<RelayReference>,
-    keys: Vec<Option<HashKey>>,
+    pub(super) name: String,
+    pub(super) listeners: Vec<(Listen, Span)>,
+    pub(super) disabled: bool,
+    pub(super) protocol: Option<ProtocolId>,
+    pub(super) tables: Vec<RelayReference>,
+    pub(super) keys: Vec<Option<HashKey>>,
     pub(super) fixed: Option<(Address, u16)>,
     /// Mode of tables that give none.
-    mode: Mode,
-    nat_lookup: bool,
-    destination: bool,
-    retry: u32,
-    transparent: bool,
-    tls_client: bool,
-    translate: Option<Translate>,
-    proxy_protocol: Option<ProxyVersion>,
-    session_timeout: Duration,
-    access: Option<AccessLog>,
+    pub(super) mode: Mode,
+    pub(super) nat_lookup: bool,
+    pub(super) destination: bool,
+    pub(super) retry: u32,
+    pub(super) transparent: bool,
+    pub(super) tls_client: bool,
+    pub(super) translate: Option<Translate>,
+    pub(super) proxy_protocol: Option<ProxyVersion>,
+    pub(super) session_timeout: Duration,
+    pub(super) access: Option<AccessLog>,
 }
 
 impl Parser<'_> {
@@ -83,7 +81,7 @@ impl Parser<'_> {
         {
             return Ok(());
         }
-        self.finish_relay(draft, close)
+        self.finish_relay(&draft, close)
     }
 
     fn relay_line(&mut self, draft: &mut Draft) -> Parsed<()> {
@@ -298,139 +296,5 @@ impl Parser<'_> {
             draft.keys.push(reference.key);
         }
         Ok(())
-    }
-
-    /// Whether the options of tables and the protocol fit; complains if not.
-    fn fit_for(&mut self, tables: &[RelayReference], kind: ProtocolKind) -> bool {
-        for used in tables {
-            if used.cookie.is_some() && kind != ProtocolKind::Http {
-                let _ = self.complain(
-                    used.span,
-                    "sticky cookie needs an http protocol",
-                    "add 'protocol NAME' with the name of an 'http protocol'",
-                );
-                return false;
-            }
-            let queue = self
-                .table_by_id(used.table)
-                .is_some_and(|t| t.queue.is_some());
-            if queue && kind.datagrams() {
-                let text = "warning: 'queue' has no effect here";
-                let cure = "datagrams do not wait";
-                self.report(Diagnostic::warning(used.span, text).cure(cure));
-            }
-        }
-        true
-    }
-
-    fn finish_relay(&mut self, draft: Draft, span: Span) -> Parsed<()> {
-        let name = &draft.name;
-        if draft.listeners.is_empty() {
-            return self.complain(
-                span,
-                &format!("relay {name} has no listener"),
-                "add 'listen on ADDRESS port PORT'",
-            );
-        }
-        if draft.nat_lookup && draft.destination {
-            return self.complain(
-                span,
-                &format!("relay {name} with conflicting nat lookup and peer options"),
-                "write either 'nat lookup' or 'destination'",
-            );
-        }
-        if draft.target() == Target::Tables && draft.tables.is_empty() {
-            return self.complain(
-                span,
-                &format!("relay {name} has no target, rdr, or table"),
-                "add 'forward to …'",
-            );
-        }
-        self.push_relays(&draft, span)
-    }
-
-    /// One relay for each listener.
-    fn push_relays(&mut self, draft: &Draft, span: Span) -> Parsed<()> {
-        let protocol = draft.protocol.unwrap_or(ProtocolId(0));
-        let kind = self
-            .config
-            .protocol(protocol)
-            .map_or(ProtocolKind::Tcp, |p| p.kind);
-        let datagrams = kind.datagrams();
-        if !self.fit_for(&draft.tables, kind) {
-            return Ok(());
-        }
-        for (index, (listen, place)) in draft.listeners.iter().enumerate() {
-            let id = RelayId(u32::try_from(self.config.relays.len() + 1).unwrap_or(u32::MAX));
-            let name = if index == 0 {
-                draft.name.clone()
-            } else {
-                format!("{}{id}:{}", draft.name, listen.port)
-            };
-            if name.len() > limits::RELAY_NAME_MAX {
-                let cure = format!(
-                    "further listeners are called NAME<id>:<port>, with at most {} characters",
-                    limits::RELAY_NAME_MAX
-                );
-                return self.complain(span, "invalid relay name", &cure);
-            }
-            let place_of = (listen.address, listen.port, datagrams);
-            if !self.listeners.insert(place_of) {
-                return self.same_listener(&draft.name, *place, span);
-            }
-            let relay = draft.relay(id, name, *listen, protocol);
-            self.config.relays.push(relay);
-            self.relay_ends.push(span);
-        }
-        Ok(())
-    }
-
-    fn same_listener(&mut self, name: &str, place: Span, span: Span) -> Parsed<()> {
-        let cure = match self.lexer.sources.place(place) {
-            Some((_, line)) => {
-                format!("another relay already listens on the address and port of line {line}")
-            }
-            None => "another relay already listens on this address and port".to_owned(),
-        };
-        let text = format!("relay {name} or listener defined twice");
-        self.complain(span, &text, &cure)
-    }
-}
-
-impl Draft {
-    fn target(&self) -> Target {
-        match (self.nat_lookup, self.destination, self.fixed) {
-            (true, _, fixed) => Target::NatLookup(fixed),
-            (_, true, fixed) => Target::Destination(fixed),
-            (_, _, Some((address, port))) => Target::Address { address, port },
-            (_, _, None) => Target::Tables,
-        }
-    }
-
-    /// The relay of one listener.
-    fn relay(&self, id: RelayId, name: String, listen: Listen, protocol: ProtocolId) -> Relay {
-        let tables = self.tables.iter().map(|used| RelayTable {
-            table: used.table,
-            mode: used.mode.unwrap_or(self.mode),
-            cookie: used.cookie.clone(),
-        });
-        Relay {
-            id,
-            name,
-            block: self.name.clone(),
-            disabled: self.disabled,
-            listen,
-            protocol,
-            target: self.target(),
-            tables: tables.collect(),
-            key: self.keys.iter().copied().flatten().next(),
-            retry: self.retry,
-            transparent: self.transparent,
-            tls_client: self.tls_client,
-            translate: self.translate,
-            proxy_protocol: self.proxy_protocol,
-            session_timeout: self.session_timeout,
-            access: self.access.clone(),
-        }
     }
 }

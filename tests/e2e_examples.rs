@@ -9,7 +9,7 @@
 mod support;
 
 use std::path::Path;
-use support::{Daemon, Netns, Settings, wait};
+use support::{Daemon, Netns, Scratch, Settings, wait};
 
 /// Examples that another machine would start; here they are refused, and this is why.
 const REFUSED: &[(&str, &str)] = &[
@@ -78,6 +78,10 @@ fn listens(machine: &Netns, (port, datagrams): (u16, bool)) -> bool {
 
 /// Starts it, and looks for its objects in relayctl and its listeners in the system.
 fn try_example(machine: &Netns, name: &str, text: &str) {
+    // Directories of an installed relayd.
+    let installed = Scratch::new();
+    let logs = installed.path("");
+    let text = &text.replace("/var/log/relayd/", &logs.display().to_string());
     let settings = Settings {
         backend: if KERNEL.contains(&name) {
             "nftables"

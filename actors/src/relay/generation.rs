@@ -91,10 +91,10 @@ impl Generation {
             }
         }
         for status in &state.hosts {
-            if !before.hosts.contains_key(&status.id) {
-                if let Some(host) = self.hosts.get(&status.id) {
-                    host.restore_state(status.state);
-                }
+            if !before.hosts.contains_key(&status.id)
+                && let Some(host) = self.hosts.get(&status.id)
+            {
+                host.restore_state(status.state);
             }
         }
     }

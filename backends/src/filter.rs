@@ -21,16 +21,27 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 
 /// Everything the packet filter shall do: one service per redirection, in the order of ids, and what relays need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ruleset {
-    /// The services.
-    pub services: Vec<Service>,
+    /// The services; shared, as one round of changes leaves nearly all as they were.
+    pub services: Vec<Arc<Service>>,
     /// Relays that need the packet filter.
     pub relays: Vec<Relayed>,
+}
+
+impl FromIterator<Service> for Ruleset {
+    fn from_iter<I: IntoIterator<Item = Service>>(services: I) -> Ruleset {
+        let services = services.into_iter().map(Arc::new).collect();
+        Ruleset {
+            services,
+            relays: Vec::new(),
+        }
+    }
 }
 
 /// Desired state of one redirection.
@@ -119,8 +130,8 @@ impl Ruleset {
             service
         });
         Ruleset {
-            services: services.collect(),
             relays: Relayed::of(config),
+            ..services.collect()
         }
     }
 }

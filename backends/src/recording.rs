@@ -89,7 +89,7 @@ impl PacketFilter for Recording {
     }
 
     fn statistics(&mut self) -> Result<Vec<ServiceStatistics>, FilterError> {
-        let zero = |s: &crate::filter::Service| ServiceStatistics {
+        let zero = |s: &std::sync::Arc<crate::filter::Service>| ServiceStatistics {
             id: s.id,
             sessions: 0,
             hosts: Vec::new(),
@@ -145,12 +145,11 @@ mod tests {
         let mut filter = Recording::new();
         let calls = filter.calls();
         filter.adopt().unwrap();
-        let mut wanted = Ruleset {
-            services: vec![service("www", 2)],
-            ..Ruleset::default()
-        };
+        let mut wanted: Ruleset = [service("www", 2)].into_iter().collect();
         assert_eq!(filter.apply(&wanted).unwrap()[0].added, 2);
-        wanted.services[0].servers.pop();
+        std::sync::Arc::make_mut(&mut wanted.services[0])
+            .servers
+            .pop();
         assert_eq!(filter.apply(&wanted).unwrap()[0].deleted, 1);
         filter.purge().unwrap();
         assert_eq!(filter.apply(&wanted).unwrap()[0].added, 1);

@@ -10,6 +10,7 @@ use conf::model::{Forward, HostId, Mode, RedirectId};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Publishes services.
 pub struct Userland {
@@ -31,7 +32,8 @@ impl Userland {
     fn publish(&mut self, desired: Ruleset) {
         if self.current != desired {
             self.current = desired;
-            (self.publisher)(self.current.services.clone());
+            let services = self.current.services.iter();
+            (self.publisher)(services.map(|s| Service::clone(s)).collect());
         }
     }
 }
@@ -69,7 +71,7 @@ impl PacketFilter for Userland {
     }
 
     fn statistics(&mut self) -> Result<Vec<ServiceStatistics>, FilterError> {
-        let count = |service: &Service| {
+        let count = |service: &Arc<Service>| {
             let hosts: Vec<(HostId, u64)> = self
                 .sessions
                 .get(&service.id)
@@ -110,7 +112,7 @@ impl PacketFilter for Userland {
     fn release(&mut self) -> Result<(), FilterError> {
         let mut idle = self.current.clone();
         for service in &mut idle.services {
-            service.active = false;
+            Arc::make_mut(service).active = false;
         }
         self.publish(idle);
         Ok(())
@@ -177,10 +179,7 @@ mod tests {
     #[test]
     fn publishes_only_changes() {
         let (mut filter, seen) = backend();
-        let wanted = Ruleset {
-            services: vec![service("www", 2)],
-            ..Ruleset::default()
-        };
+        let wanted: Ruleset = [service("www", 2)].into_iter().collect();
         assert_eq!(filter.apply(&wanted).unwrap()[0].added, 2);
         assert!(filter.apply(&wanted).unwrap().is_empty());
         assert_eq!(seen.borrow().len(), 1);
@@ -193,11 +192,8 @@ mod tests {
     #[test]
     fn refuses_what_it_cannot_do_and_applies_nothing() {
         let (mut filter, seen) = backend();
-        let mut wanted = Ruleset {
-            services: vec![service("www", 2)],
-            ..Ruleset::default()
-        };
-        wanted.services[0].forward = Forward::Route {
+        let mut wanted: Ruleset = [service("www", 2)].into_iter().collect();
+        Arc::make_mut(&mut wanted.services[0]).forward = Forward::Route {
             interface: "em0".to_owned(),
         };
         let error = filter.apply(&wanted).unwrap_err().to_string();
@@ -211,10 +207,7 @@ mod tests {
     #[test]
     fn sums_what_relay_processes_count() {
         let (mut filter, _) = backend();
-        let wanted = Ruleset {
-            services: vec![service("www", 2)],
-            ..Ruleset::default()
-        };
+        let wanted: Ruleset = [service("www", 2)].into_iter().collect();
         filter.apply(&wanted).unwrap();
         filter.count(&[(RedirectId(1), HostId(1), 2), (RedirectId(1), HostId(2), 3)]);
         filter.count(&[(RedirectId(1), HostId(1), 5)]);

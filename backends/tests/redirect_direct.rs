@@ -11,7 +11,7 @@ mod network;
 
 use backends::filter::{PacketFilter, ServerState, Service};
 use backends::nftables::kernel::Nftables;
-use conf::model::{Forward, Mode};
+use conf::model::{Forward, HostId, Mode};
 use network::services::{PORT, rules, service, set_state, successor, virtuals};
 use network::{Direct, Namespace, Server, alive, ask, bytes, names, open, tally};
 use std::io::{Read, Write};
@@ -134,6 +134,31 @@ fn both_families_and_protocols_reach_their_hosts_unchanged() {
     }
     filter.purge().unwrap();
     assert_eq!(network.balancer.output("nft", &["list", "ruleset"]), "");
+}
+
+#[test]
+fn killing_a_host_ends_its_flows_and_no_others() {
+    if !network::possible() {
+        return;
+    }
+    let network = Direct::new(2);
+    let _servers = start(&network);
+    let mut filter = backend(&network);
+    let www = direct(2);
+    filter.apply(&rules(&[&www])).unwrap();
+    let mut held = within(&network.client, || {
+        let all = virtuals(PORT).into_iter().flat_map(|to| [to; 2]);
+        all.map(|to| open(to).unwrap()).collect::<Vec<_>>()
+    });
+    for host in [1, 101].map(HostId) {
+        assert_eq!(filter.kill(www.id, Some(host)).unwrap(), 1);
+        assert_eq!(filter.kill(www.id, Some(host)).unwrap(), 0);
+    }
+    for (stream, name) in &mut held {
+        assert_eq!(alive(stream), name == "s1", "{name}");
+    }
+    assert_eq!(filter.kill(www.id, None).unwrap(), 2);
+    filter.purge().unwrap();
 }
 
 #[test]

@@ -522,7 +522,6 @@ fn logged(group: u16, work: impl FnOnce()) -> Vec<String> {
     message.extend(5u16.to_ne_bytes());
     message.extend(1u16.to_ne_bytes());
     message.extend([1, 0, 0, 0]);
-    socket.send(&message).unwrap();
     let read = || {
         use nix::sys::socket::{MsgFlags, recv};
         use std::os::fd::AsRawFd;
@@ -531,8 +530,11 @@ fn logged(group: u16, work: impl FnOnce()) -> Vec<String> {
             .map(|n| buffer[..n].to_vec())
             .ok()
     };
-    let answer = read().unwrap();
-    assert_eq!(i32::from_ne_bytes(answer[16..20].try_into().unwrap()), 0);
+    // The kernel gives up the group of a closed socket a moment later.
+    until("the log group is ours", || {
+        socket.send(&message).unwrap();
+        read().is_some_and(|answer| answer[16..20] == [0; 4])
+    });
     work();
     let mut found = Vec::new();
     until("a logged packet", || {

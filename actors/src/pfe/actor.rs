@@ -70,7 +70,7 @@ pub struct Pfe {
     socket: Option<OwnedFd>,
     staged: Option<Staged>,
     pub(super) redirects: BTreeMap<RedirectId, (String, Addr<Redirect>)>,
-    pub(super) services: BTreeMap<RedirectId, Service>,
+    pub(super) services: BTreeMap<RedirectId, Arc<Service>>,
     /// Decisions that the round under way waits for.
     pub(super) deciding: usize,
     /// The rules of an earlier process are left alone until the hosts are known.

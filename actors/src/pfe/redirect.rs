@@ -12,6 +12,7 @@ use actix::{Actor, ActorContext, Addr, Context, Handler, Message};
 use backends::filter::{ServerState, Service};
 use conf::model::{HostId, Redirect as Description, TableId};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The service before any host is known to be up, and what it is made from.
 #[derive(Clone, Debug, Message)]
@@ -42,7 +43,7 @@ pub struct Decided {
     /// How the redirection is served.
     pub situation: Situation,
     /// What the packet filter shall do.
-    pub service: Service,
+    pub service: Arc<Service>,
 }
 
 /// The redirection is not in the configuration any more.
@@ -93,6 +94,7 @@ pub fn decide(parts: &Configure, decide: &Decide) -> Decided {
         service.table = backup;
         service.table_name.clone_from(&parts.backup_name);
     }
+    let service = Arc::new(service);
     Decided { situation, service }
 }
 

@@ -49,22 +49,20 @@ mod tests {
     )]
     use super::super::testing::{listener, service};
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn overlapping_ports_are_refused_with_both_names() {
         let mut services = vec![service("www", 1), service("dns", 1)];
         services[1].listeners = vec![listener("192.0.2.1", 70)];
-        let mut desired = Ruleset {
-            services,
-            ..Ruleset::default()
-        };
+        let mut desired: Ruleset = services.into_iter().collect();
         assert!(check(&desired).is_ok());
-        desired.services[1].listeners[0].port_end = 90;
+        Arc::make_mut(&mut desired.services[1]).listeners[0].port_end = 90;
         assert_eq!(
             check(&desired).unwrap_err().to_string(),
             "redirect dns: 192.0.2.1:70 already belongs to redirect www; give one of them another address, port, protocol or interface"
         );
-        desired.services[1].listeners[0].ip_protocol = 17;
+        Arc::make_mut(&mut desired.services[1]).listeners[0].ip_protocol = 17;
         assert!(check(&desired).is_ok());
     }
 }

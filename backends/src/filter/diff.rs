@@ -5,25 +5,68 @@
 use super::{Ruleset, Server, Service, TableChange};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A service before and after, where it is not the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'a> {
+    /// As it was; none = it is new.
+    pub before: Option<&'a Arc<Service>>,
+    /// As it shall be; none = it goes.
+    pub after: Option<&'a Arc<Service>>,
+}
+
+impl Pair<'_> {
+    /// Whether more changed than hosts: what the packet filter must look at in the light of other services.
+    pub fn reshaped(&self) -> bool {
+        let (Some(before), Some(after)) = (self.before, self.after) else {
+            return true;
+        };
+        before.listeners != after.listeners
+            || before.forward != after.forward
+            || before.session_timeout != after.session_timeout
+            || before.count_traffic != after.count_traffic
+    }
+}
+
+/// The services that are not the same, in the order of `new`, then those that are gone. Costs next to nothing where
+/// both states share a service.
+pub fn pairs<'a>(old: &'a Ruleset, new: &'a Ruleset) -> Vec<Pair<'a>> {
+    let same = |(a, b): (&Arc<Service>, &Arc<Service>)| Arc::ptr_eq(a, b) || a.name == b.name;
+    let (old, new) = (&old.services, &new.services);
+    if old.len() == new.len() && old.iter().zip(new).all(same) {
+        let all = old.iter().zip(new).filter(|(a, b)| a != b);
+        return all
+            .map(|(before, after)| Pair {
+                before: Some(before),
+                after: Some(after),
+            })
+            .collect();
+    }
+    let known: HashMap<&str, &Arc<Service>> = old.iter().map(|s| (s.name.as_str(), s)).collect();
+    let wanted: HashSet<&str> = new.iter().map(|s| s.name.as_str()).collect();
+    let kept = new.iter().map(|service| Pair {
+        before: known.get(service.name.as_str()).copied(),
+        after: Some(service),
+    });
+    let gone = old.iter().filter(|s| !wanted.contains(s.name.as_str()));
+    let gone = gone.map(|service| Pair {
+        before: Some(service),
+        after: None,
+    });
+    kept.filter(|p| p.before != p.after).chain(gone).collect()
+}
 
 /// The changes from `old` to `new`: one entry per service that is not the same, in the order of `new`, then the
 /// services that are gone. `killed` is left at 0, since only the packet filter knows it.
 pub fn changes(old: &Ruleset, new: &Ruleset) -> Vec<TableChange> {
-    let known: HashMap<&str, &Service> =
-        old.services.iter().map(|s| (s.name.as_str(), s)).collect();
-    let wanted: HashSet<&str> = new.services.iter().map(|s| s.name.as_str()).collect();
-    let kept = new.services.iter().filter_map(|service| {
-        let before = known.get(service.name.as_str()).copied();
-        (before != Some(service))
-            .then(|| change(before, Some(service)))
-            .flatten()
-    });
-    let gone = old
-        .services
-        .iter()
-        .filter(|s| !wanted.contains(s.name.as_str()))
-        .filter_map(|service| change(Some(service), None));
-    kept.chain(gone).collect()
+    described(&pairs(old, new))
+}
+
+/// What changed in the operator's terms, as [`changes`].
+pub fn described(pairs: &[Pair<'_>]) -> Vec<TableChange> {
+    let change = |p: &Pair<'_>| change(p.before.map(Arc::as_ref), p.after.map(Arc::as_ref));
+    pairs.iter().filter_map(change).collect()
 }
 
 /// One service before and after; `None` if nothing an operator can see has changed.
@@ -95,10 +138,11 @@ mod tests {
     use super::*;
 
     fn set(services: Vec<Service>) -> Ruleset {
-        Ruleset {
-            services,
-            ..Ruleset::default()
-        }
+        services.into_iter().collect()
+    }
+
+    fn service_of(rules: &mut Ruleset, n: usize) -> &mut Service {
+        Arc::make_mut(&mut rules.services[n])
     }
 
     #[test]
@@ -121,8 +165,8 @@ mod tests {
     fn host_down_drain_and_weight() {
         let old = set(vec![service("www", 3)]);
         let mut new = old.clone();
-        new.services[0].servers[1].state = ServerState::Down;
-        new.services[0].servers[2].weight = 7;
+        service_of(&mut new, 0).servers[1].state = ServerState::Down;
+        service_of(&mut new, 0).servers[2].weight = 7;
         let got = changes(&old, &new);
         assert_eq!((got[0].added, got[0].deleted, got[0].changed), (0, 1, 1));
         assert_eq!(got[0].rules, None);
@@ -134,16 +178,43 @@ mod tests {
             [2]
         );
 
-        new.services[0].servers[1].state = ServerState::Drain;
+        service_of(&mut new, 0).servers[1].state = ServerState::Drain;
         assert_eq!(changes(&old, &new)[0].deleted, 1);
         assert!(lost(&old.services[0], Some(&new.services[0])).is_empty());
+    }
+
+    #[test]
+    fn only_what_differs_is_a_pair_whatever_the_order() {
+        let old = set(vec![
+            service("www", 3),
+            service("dns", 1),
+            service("ftp", 1),
+        ]);
+        let mut new = old.clone();
+        service_of(&mut new, 1).servers[0].state = ServerState::Down;
+        let names = |pairs: Vec<Pair<'_>>| -> Vec<(bool, String)> {
+            let name = |p: &Pair<'_>| p.after.or(p.before).unwrap().name.clone();
+            pairs.iter().map(|p| (p.reshaped(), name(p))).collect()
+        };
+        assert_eq!(names(pairs(&old, &new)), [(false, "dns".to_owned())]);
+        new.services.remove(0);
+        new.services.reverse();
+        service_of(&mut new, 0).listeners[0].port = 21;
+        assert_eq!(
+            names(pairs(&old, &new)),
+            [
+                (true, "ftp".to_owned()),
+                (false, "dns".to_owned()),
+                (true, "www".to_owned())
+            ]
+        );
     }
 
     #[test]
     fn deactivation_and_removal_delete_all() {
         let old = set(vec![service("www", 3), service("dns", 1)]);
         let mut new = set(vec![service("www", 3)]);
-        new.services[0].active = false;
+        service_of(&mut new, 0).active = false;
         let got = changes(&old, &new);
         assert_eq!(got.len(), 2);
         assert_eq!((got[0].deleted, got[0].rules), (3, Some(false)));

@@ -17,15 +17,18 @@ pub mod service;
 pub mod slots;
 pub mod text;
 
+#[cfg(all(target_os = "linux", feature = "nftables"))]
+use crate::filter::diff::Pair;
 use crate::filter::{Capabilities, FilterError, Ruleset, collisions, support};
 use labels::Labels;
 use model::{Family, Fragment};
 use numbers::Numbers;
 use service::Context;
+use std::sync::Arc;
 
 /// The fixed part, with the objects that several services share.
 pub fn base(desired: &Ruleset) -> Fragment {
-    let services = desired.services.iter();
+    let services = desired.services.iter().map(Arc::as_ref);
     let mut base = layout::base();
     base.objects = service::timeouts(services.clone());
     if services.clone().any(|s| s.count_traffic) {
@@ -65,7 +68,26 @@ pub const CAPABILITIES: Capabilities = Capabilities {
 pub fn verify(desired: &Ruleset) -> Result<(), FilterError> {
     support::check(desired, CAPABILITIES, "nftables")?;
     collisions::check(desired)?;
-    desired.services.iter().try_for_each(dsr::check)
+    desired.services.iter().try_for_each(|s| dsr::check(s))
+}
+
+/// As [`verify`], for a state that differs only in `pairs` from one that was in force; and whether the system has what
+/// the changed services name.
+///
+/// # Errors
+/// As [`verify`], and interfaces that do not exist.
+#[cfg(all(target_os = "linux", feature = "nftables"))]
+fn verify_change(desired: &Ruleset, pairs: &[Pair<'_>]) -> Result<(), FilterError> {
+    let part = Ruleset {
+        services: pairs.iter().filter_map(|p| p.after.cloned()).collect(),
+        relays: Vec::new(),
+    };
+    support::check(&part, CAPABILITIES, "nftables")?;
+    part.services.iter().try_for_each(|s| dsr::check(s))?;
+    if pairs.iter().any(Pair::reshaped) {
+        collisions::check(desired)?;
+    }
+    kernel::check_system(&part)
 }
 
 /// The rules of `desired` as `nft list` prints them, for a table that does not exist yet.
@@ -98,7 +120,9 @@ fn preview_with(
     let parts: Vec<&Fragment> = std::iter::once(&base).chain(&fragments).collect();
     let families = [Family::Inet, Family::Netdev].into_iter();
     let listings = families
-        .filter(|family| *family == Family::Inet || dsr::needed(desired.services.iter()))
+        .filter(|family| {
+            *family == Family::Inet || dsr::needed(desired.services.iter().map(Arc::as_ref))
+        })
         .map(|family| {
             let listing = text::Listing {
                 family,

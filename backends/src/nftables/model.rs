@@ -415,6 +415,34 @@ pub struct Fragment {
     pub chains: BTreeMap<Name, Chain>,
     /// Elements by set and key.
     pub elements: BTreeMap<SetName, BTreeMap<Key, Element>>,
+    /// Slots by map; there are too many of them to be elements each.
+    pub slots: BTreeMap<SetName, Slots>,
+}
+
+/// The slots of one redirect in one map from marks to marks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slots {
+    /// Mark of the first slot; the others follow it.
+    pub first: u32,
+    /// Marks of the hosts that have them.
+    pub hosts: Vec<u32>,
+}
+
+impl Slots {
+    /// Slot and host.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
+        (self.first..).zip(self.hosts.iter().copied())
+    }
+
+    /// Those slots and hosts that are not the same in `other`.
+    pub fn without<'a>(&'a self, other: &'a Slots) -> impl Iterator<Item = (u32, u32)> {
+        let known = |slot: u32| {
+            let place = usize::try_from(slot.checked_sub(other.first)?).ok()?;
+            other.hosts.get(place).copied()
+        };
+        self.iter()
+            .filter(move |(slot, host)| known(*slot) != Some(*host))
+    }
 }
 
 impl Fragment {

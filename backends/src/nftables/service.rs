@@ -5,7 +5,8 @@
 use super::dsr;
 use super::layout::{LOG_GROUP, PICK, TRAFFIC, live_map, service_map, slot_map};
 use super::model::{
-    Chain, Data, Family, Fragment, Ip, Key, Name, Object, Rule, Selector, Statement, Value, Verdict,
+    Chain, Data, Family, Fragment, Ip, Key, Name, Object, Rule, Selector, Slots, Statement, Value,
+    Verdict,
 };
 use super::numbers::{Numbered, host_label};
 use super::slots::{self, Candidate};
@@ -299,11 +300,8 @@ impl Builder<'_> {
         let candidates = self.candidates(ip);
         let (count, hosts) = self.slots(ip, &candidates);
         let first = self.context.numbered.redirect;
-        for (slot, host) in (first..).zip(hosts) {
-            let key = vec![Value::Mark(slot)];
-            let data = Data::Values(vec![Value::Mark(host)]);
-            self.fragment.element((family, slot_map(ip)), key, data);
-        }
+        let slots = Slots { first, hosts };
+        self.fragment.slots.insert((family, slot_map(ip)), slots);
         let selector = match self.service.mode {
             Mode::Random => Selector::Random,
             Mode::SourceHash | Mode::LoadBalance | Mode::Hash => Selector::Hash {

@@ -4,7 +4,7 @@
 
 use super::model::{
     At, Carries, Chain, Data, Dynamic, Element, Family, Fragment, Hook, Ip, Key, Kind, Load, Name,
-    Object, Rule, Selector, Set, Statement, Type, Value, Verdict,
+    Object, Rule, Selector, Set, Slots, Statement, Type, Value, Verdict,
 };
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter, Write as _};
@@ -97,10 +97,14 @@ impl Listing<'_> {
                     .flatten(),
             );
         }
-        if all.is_empty() {
+        let mut lines: Vec<String> = all.iter().map(|(k, e)| element(set, k, e)).collect();
+        let slots = self.fragments.iter().map(|f| &f.slots);
+        let slots = slots.filter_map(|s| s.get(&(set.family, set.name)));
+        let slot = |(slot, host)| format!("{} : {}", Value::Mark(slot), Value::Mark(host));
+        lines.extend(slots.flat_map(Slots::iter).map(slot));
+        if lines.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> = all.iter().map(|(k, e)| element(set, k, e)).collect();
         writeln!(f, "\t\telements = {{ {} }}", lines.join(",\n\t\t\t     "))
     }
 }

@@ -65,10 +65,7 @@ pub fn service(name: &str, hosts: usize) -> Service {
 }
 
 pub fn rules(services: &[&Service]) -> Ruleset {
-    Ruleset {
-        services: services.iter().map(|s| (*s).clone()).collect(),
-        ..Ruleset::default()
-    }
+    services.iter().map(|s| (*s).clone()).collect()
 }
 
 pub fn set_state(service: &mut Service, host: usize, state: ServerState) {

@@ -6,6 +6,7 @@ use super::Nftables;
 use super::encode::{compare, family, immediate, mask_set, meta, nfproto, payload, register};
 use super::raw::Expr;
 use super::transaction::Transaction;
+use crate::filter::diff::Pair;
 use crate::filter::{FilterError, Relayed, Ruleset};
 use crate::nftables::model::Family;
 use crate::nftables::relays::{self, MARK, Part, TABLE};
@@ -94,6 +95,11 @@ fn families(relays: &[Relayed]) -> Families {
 }
 
 impl State {
+    /// Whether the kernel lacked something when it was asked last.
+    pub(super) fn lacking(&self) -> bool {
+        self.told
+    }
+
     fn set(&mut self, wanted: Families) -> Result<usize, FilterError> {
         let refused = |source| FilterError::Refused {
             object: format!("policy routing of relays (table {TABLE})"),
@@ -111,7 +117,11 @@ impl State {
 
 impl Nftables {
     /// Installs everything. A kernel that lacks what relays need still gets the redirects.
-    pub(super) fn install_with_relays(&mut self, desired: &Ruleset) -> Result<(), FilterError> {
+    pub(super) fn install_with_relays(
+        &mut self,
+        desired: &Ruleset,
+        pairs: &[Pair<'_>],
+    ) -> Result<(), FilterError> {
         let (before, after) = (families(&self.current.relays), families(&desired.relays));
         let both = Families {
             v4: before.v4 || after.v4,
@@ -121,7 +131,7 @@ impl Nftables {
         if both != Families::default() && self.relays.families != Some(both) {
             self.relays.set(both)?;
         }
-        match self.install_twice(desired) {
+        match self.install_twice(desired, pairs) {
             Err(FilterError::Lacking { object, cure }) if !desired.relays.is_empty() => {
                 if !std::mem::replace(&mut self.relays.told, true) {
                     self.notices.push(format!(
@@ -130,7 +140,7 @@ impl Nftables {
                 }
                 let mut without = desired.clone();
                 without.relays.clear();
-                self.install_twice(&without)?;
+                self.install_twice(&without, pairs)?;
                 self.relays.set(Families::default())?;
                 Ok(())
             }

@@ -2,77 +2,143 @@
 //! Owns what the backend does besides rules, in `apply` and every second.
 //! Must never fail a change of rules because connections could not be counted.
 
-use super::{Change, Installed, Nftables, conntrack, dump};
-use crate::filter::{FilterError, Ruleset, Service, TableChange, diff};
+use super::change::Change;
+use super::socket::Netlink;
+use super::{Installed, Nftables, conntrack, dump};
+use crate::filter::diff::Pair;
+use crate::filter::{FilterError, Service, TableChange, diff};
 use crate::nftables::model::{Family, HOST_MASK, Ip, REDIRECT_MASK};
+use crate::nftables::numbers::Numbered;
 use crate::nftables::service::identifier;
 use crate::nftables::slots::{self, Candidate};
-use conf::model::{HostId, Mode, RedirectId};
-use std::collections::BTreeMap;
+use conf::model::{Forward, HostId, Mode, RedirectId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
-impl Nftables {
-    /// Ends connections of hosts that `current` does not serve any more: UDP always, since a client that only sends
-    /// would keep its entry for ever; TCP if so configured.
-    pub(super) fn end_lost(&mut self, before: &Ruleset, changes: &mut [TableChange]) {
-        let current = std::mem::take(&mut self.current);
-        let after: BTreeMap<&str, &Service> = current
-            .services
-            .iter()
-            .map(|s| (s.name.as_str(), s))
-            .collect();
-        for old in &before.services {
-            let new = after.get(old.name.as_str()).copied();
-            if new == Some(old) {
-                continue;
+/// Hosts of one redirect whose connections shall end.
+struct Lost {
+    name: String,
+    redirect: u32,
+    /// One protocol only.
+    which: Option<u8>,
+    marks: BTreeMap<u32, Ip>,
+}
+
+/// Connections by mark, asked for once for all redirects of a round: the kernel walks through its whole table each time.
+struct Counts {
+    mark: u32,
+    mask: u32,
+    by_protocol: BTreeMap<Option<u8>, BTreeMap<u32, u32>>,
+}
+
+impl Counts {
+    /// Counts for these redirects.
+    fn of(redirects: impl Iterator<Item = u32>) -> Counts {
+        let all: BTreeSet<u32> = redirects.collect();
+        let one = all.first().filter(|_| all.len() == 1);
+        Counts {
+            mark: one.copied().unwrap_or(0),
+            mask: one.map_or(0, |_| REDIRECT_MASK),
+            by_protocol: BTreeMap::new(),
+        }
+    }
+
+    fn all(
+        &mut self,
+        netlink: &mut Netlink,
+        protocol: Option<u8>,
+    ) -> io::Result<&BTreeMap<u32, u32>> {
+        use std::collections::btree_map::Entry;
+        match self.by_protocol.entry(protocol) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let counts = conntrack::count(netlink, self.mark, self.mask, protocol)?;
+                Ok(place.insert(counts))
             }
-            match self.end_lost_of(old, new) {
+        }
+    }
+
+    fn get(&mut self, netlink: &mut Netlink, mark: u32, protocol: Option<u8>) -> io::Result<u32> {
+        let all = self.all(netlink, protocol)?;
+        Ok(all.get(&mark).copied().unwrap_or(0))
+    }
+}
+
+impl Nftables {
+    /// Ends connections of hosts that are not served any more: UDP always, since a client that only sends would keep its
+    /// entry for ever; TCP if so configured.
+    pub(super) fn end_lost(&mut self, pairs: &[Pair<'_>], changes: &mut [TableChange]) {
+        let lost: Vec<Lost> = pairs.iter().filter_map(|p| self.lost(p)).collect();
+        let mut counts = Counts::of(lost.iter().map(|l| l.redirect));
+        for lost in &lost {
+            match self.end(lost, &mut counts) {
                 Ok(killed) => {
-                    let change = changes.iter_mut().find(|c| c.name == old.name);
+                    let change = changes.iter_mut().find(|c| c.name == lost.name);
                     if let Some(change) = change {
                         change.killed = killed;
                     }
                 }
                 Err(error) => self.notices.push(format!(
                     "redirect {}: states of lost hosts were not killed: {error}",
-                    old.name
+                    lost.name
                 )),
             }
         }
-        self.current = current;
     }
 
-    fn end_lost_of(&mut self, old: &Service, new: Option<&Service>) -> io::Result<u32> {
-        let Some(numbered) = self.numbers.get(&old.name) else {
-            return Ok(0);
-        };
+    /// The hosts a change takes from a service, if their connections shall end.
+    fn lost(&self, pair: &Pair<'_>) -> Option<Lost> {
+        let (old, new) = (pair.before?, pair.after);
+        let numbered = self.numbers.get(&old.name)?;
         let has = |protocol| old.listeners.iter().any(|l| l.ip_protocol == protocol);
         let which = match (has(TCP), has(UDP), self.settings.kill_tcp) {
-            (true, false, false) => return Ok(0),
+            (true, false, false) => return None,
             (true, true, false) => Some(UDP),
             _ => None,
         };
-        let marks: BTreeMap<u32, Ip> = diff::lost(old, new)
+        let marks: BTreeMap<u32, Ip> = diff::lost(old, new.map(AsRef::as_ref))
             .iter()
             .map(|s| (numbered.mark(s, old.keep_port), Ip::from(s.address.ip)))
             .collect();
-        let redirect = numbered.redirect;
-        if marks.is_empty() {
-            return Ok(0);
-        }
-        let counts = conntrack::count(&mut self.netlink, redirect, REDIRECT_MASK, which)?;
+        (!marks.is_empty()).then(|| Lost {
+            name: old.name.clone(),
+            redirect: numbered.redirect,
+            which,
+            marks,
+        })
+    }
+
+    fn end(&mut self, lost: &Lost, counts: &mut Counts) -> io::Result<u32> {
         let mut killed = 0;
-        for (mark, ip) in marks {
-            if let Some(count) = counts.get(&mark) {
-                let only = which.map(|protocol| (protocol, ip));
-                conntrack::kill(&mut self.netlink, mark, u32::MAX, only)?;
+        for (mark, ip) in &lost.marks {
+            let count = counts.get(&mut self.netlink, *mark, lost.which)?;
+            if count > 0 {
+                let only = lost.which.map(|protocol| (protocol, *ip));
+                conntrack::kill(&mut self.netlink, *mark, u32::MAX, only)?;
                 killed += count;
             }
         }
         Ok(killed)
+    }
+
+    /// Ends all connections of all redirects.
+    pub(super) fn kill_all(&mut self) -> Result<(), FilterError> {
+        let answer = conntrack::count(&mut self.netlink, 0, 0, None);
+        let found: BTreeSet<u32> = self
+            .asked(answer)?
+            .into_keys()
+            .map(|mark| mark & REDIRECT_MASK)
+            .filter(|redirect| self.numbers.redirect_of(*redirect).is_some())
+            .collect();
+        for redirect in found {
+            let answer = conntrack::kill(&mut self.netlink, redirect, REDIRECT_MASK, None);
+            self.asked(answer)?;
+        }
+        Ok(())
     }
 
     /// Ends all connections of a host of a service, or of the service.
@@ -94,6 +160,9 @@ impl Nftables {
                 None => return Ok(0),
             },
         };
+        if service.forward != Forward::Translate {
+            return self.kill_flows(mark, mask);
+        }
         let answer = conntrack::count(&mut self.netlink, mark, mask, None);
         let count = self.asked(answer)?.values().sum();
         let answer = conntrack::kill(&mut self.netlink, mark, mask, None);
@@ -111,7 +180,7 @@ impl Nftables {
         self.resync = true;
         let current = self.current.clone();
         self.own()?;
-        self.install_with_relays(&current)?;
+        self.install_with_relays(&current, &[])?;
         self.disturbed = false;
         Ok(Some(format!(
             "nftables table {} was changed by somebody else and is restored",
@@ -124,23 +193,23 @@ impl Nftables {
         Ok(self.asked(answer)?.unwrap_or(0))
     }
 
+    /// The active services of one kind, with their numbers.
+    fn active(&self, which: impl Fn(&Service) -> bool) -> Vec<(Arc<Service>, Numbered)> {
+        let services = self.current.services.iter();
+        let chosen = services.filter(|s| s.active && which(s));
+        chosen
+            .filter_map(|s| Some((Arc::clone(s), self.numbers.get(&s.name)?.clone())))
+            .collect()
+    }
+
     /// New pick lists for `least-states`, where states differ.
     pub(super) fn balance_states(&mut self) -> Result<(), FilterError> {
-        let services: Vec<Service> = self
-            .current
-            .services
-            .iter()
-            .filter(|s| s.active && s.mode == Mode::LeastStates)
-            .cloned()
-            .collect();
-        for service in services {
-            let Some(numbered) = self.numbers.get(&service.name).cloned() else {
-                continue;
-            };
+        let services = self.active(|s| s.mode == Mode::LeastStates);
+        let mut counts = Counts::of(services.iter().map(|(_, n)| n.redirect));
+        for (service, numbered) in services {
             let counter = format!("c_{}", identifier(&service.name, &numbered));
             let sessions = self.packets(&counter)?;
-            let counted =
-                conntrack::count(&mut self.netlink, numbered.redirect, REDIRECT_MASK, None);
+            let counted = counts.all(&mut self.netlink, None);
             let counts = self.asked(counted)?;
             let Some(installed) = self.installed.get_mut(&service.name) else {
                 continue;
@@ -150,7 +219,7 @@ impl Nftables {
             let expected = usize::try_from(new)
                 .unwrap_or(usize::MAX)
                 .min(slots::PICKS_MAX);
-            let picks = picks(&service, &numbered, &counts, expected);
+            let picks = picks(&service, &numbered, counts, expected);
             if installed.picks != picks {
                 installed.picks = picks;
                 self.rebuild(&service, true)?;
@@ -162,17 +231,10 @@ impl Nftables {
     /// The kernel counts a connection for every host it tried, also for those that passed it on. After an overflow, the
     /// limited hosts get what is really left of their limits.
     pub(super) fn balance_limits(&mut self) -> Result<(), FilterError> {
-        let limited: Vec<Service> = self
-            .current
-            .services
-            .iter()
-            .filter(|s| s.active && s.servers.iter().any(|h| h.max_connections.is_some()))
-            .cloned()
-            .collect();
-        for service in limited {
-            let Some(numbered) = self.numbers.get(&service.name).cloned() else {
-                continue;
-            };
+        let limited = |s: &Service| s.servers.iter().any(|h| h.max_connections.is_some());
+        let services = self.active(limited);
+        let mut counts = Counts::of(services.iter().map(|(_, n)| n.redirect));
+        for (service, numbered) in services {
             let name = identifier(&service.name, &numbered);
             let mut overflows = 0;
             for ip in Ip::BOTH {
@@ -182,14 +244,12 @@ impl Nftables {
             if overflows == known {
                 continue;
             }
-            let counted =
-                conntrack::count(&mut self.netlink, numbered.redirect, REDIRECT_MASK, None);
-            let counts = self.asked(counted)?;
             let mut remaining = BTreeMap::new();
             for server in &service.servers {
                 if let Some(limit) = server.max_connections {
                     let mark = numbered.mark(server, service.keep_port);
-                    let used = counts.get(&mark).copied().unwrap_or(0);
+                    let used = counts.get(&mut self.netlink, mark, None);
+                    let used = self.asked(used)?;
                     remaining.insert(mark, (limit, limit.saturating_sub(used)));
                 }
             }
@@ -222,7 +282,7 @@ impl Nftables {
 
 fn picks(
     service: &Service,
-    numbered: &crate::nftables::numbers::Numbered,
+    numbered: &Numbered,
     counts: &BTreeMap<u32, u32>,
     expected: usize,
 ) -> BTreeMap<Ip, Vec<u32>> {

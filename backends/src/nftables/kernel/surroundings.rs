@@ -9,6 +9,7 @@ use nix::net::if_::if_nametoindex;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 /// Hosts looked at for a route; more would delay a start with many thousands.
 const ROUTES_MAX: usize = 1000;
@@ -27,7 +28,7 @@ pub fn check(desired: &Ruleset) -> Result<(), FilterError> {
         let Forward::Route { interface } = &service.forward else {
             continue;
         };
-        let mut devices = dsr::devices(std::iter::once(service));
+        let mut devices = dsr::devices(std::iter::once(service.as_ref()));
         devices.insert(interface.clone());
         let absent = |device: &&String| if_nametoindex(device.as_str()).is_err();
         if let Some(device) = devices.iter().find(absent) {
@@ -47,7 +48,8 @@ pub fn warnings(desired: &Ruleset) -> Vec<String> {
     let translated: Vec<&Service> = desired
         .services
         .iter()
-        .filter(|s| s.forward == Forward::Translate)
+        .map(AsRef::as_ref)
+        .filter(|s: &&Service| s.forward == Forward::Translate)
         .collect();
     forwarding(&translated, &mut lines);
     routes(&desired.services, &mut lines);
@@ -96,7 +98,7 @@ fn has_route(to: SocketAddr) -> bool {
     UdpSocket::bind(SocketAddr::new(any, 0)).is_ok_and(|socket| socket.connect(to).is_ok())
 }
 
-fn routes(services: &[Service], lines: &mut Vec<String>) {
+fn routes(services: &[Arc<Service>], lines: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     for service in services {
         for server in &service.servers {
@@ -129,7 +131,7 @@ fn loopback(name: &str, ip: IpAddr) -> String {
     }
 }
 
-fn interfaces(services: &[Service], lines: &mut Vec<String>) {
+fn interfaces(services: &[Arc<Service>], lines: &mut Vec<String>) {
     for service in services {
         let named = service
             .listeners

@@ -7,7 +7,7 @@ use super::raw::{
     ELEMENTS_PER_MESSAGE, ElementMessage, ElementsMessage, FlushRules, Message, Numbered,
     ObjectMessage, Quiet, SetMessage, TIMEOUT, TableMessage, text,
 };
-use crate::nftables::model::{At, Chain, Family, Hook, Key, Kind, Name, Object, Set};
+use crate::nftables::model::{At, Chain, Family, Hook, Key, Kind, Name, Object, Set, SetName};
 use nftnl::nftnl_sys::libc;
 use nftnl::{Batch, ChainType, MsgType, Policy, ProtoFamily, Rule as NlRule, Table};
 use std::cell::Cell;
@@ -172,18 +172,35 @@ impl Transaction {
         self.elements(set.name, 0, elements, libc::NFT_MSG_NEWSETELEM);
     }
 
+    /// Gives slots to hosts.
+    pub fn add_slots(&mut self, (family, set): SetName, slots: impl Iterator<Item = (u32, u32)>) {
+        self.select(family);
+        let elements: Vec<ElementMessage> = slots.map(encode::slot).collect();
+        self.elements(set, 0, &elements, libc::NFT_MSG_NEWSETELEM);
+    }
+
     /// Deletes elements by key; each must be there.
     pub fn delete_elements<'a>(&mut self, set: &Set, keys: impl Iterator<Item = &'a Key>) {
         let elements: Vec<ElementMessage> = keys.map(|key| encode::element_key(set, key)).collect();
         self.select(set.family);
-        self.elements(set.name, 0, &elements, libc::NFT_MSG_DELSETELEM);
+        self.delete(set.name, &elements);
+    }
+
+    /// Deletes elements of a set of the chosen table.
+    pub fn delete(&mut self, set: &str, elements: &[ElementMessage]) {
+        self.elements(set, 0, elements, libc::NFT_MSG_DELSETELEM);
     }
 
     /// Deletes elements that may have gone by themselves (Linux 6.3).
     pub fn destroy_elements<'a>(&mut self, set: &Set, keys: impl Iterator<Item = &'a Key>) {
         let elements: Vec<ElementMessage> = keys.map(|key| encode::element_key(set, key)).collect();
         self.select(set.family);
-        self.elements(set.name, 0, &elements, DESTROY_ELEMENTS);
+        self.destroy(set.name, &elements);
+    }
+
+    /// As [`Transaction::destroy_elements`], of a set of the chosen table.
+    pub fn destroy(&mut self, set: &str, elements: &[ElementMessage]) {
+        self.elements(set, 0, elements, DESTROY_ELEMENTS);
     }
 
     /// Makes an object if it is not there.

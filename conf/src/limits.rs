@@ -30,6 +30,14 @@ pub const HEADER_LENGTH_DEFAULT: u32 = 8192;
 pub const HEADER_LENGTH_MAX: u32 = 131_072;
 /// Longest time for a complete HTTP head: a client that sends slower is closed.
 pub const HEAD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Longest pause of a client within the body it sends or is sent, while nobody else is waited for.
+pub const BODY_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Longest `head timeout` and `body timeout` in seconds.
+pub const CLIENT_TIMEOUT_MAX: i64 = 86_400;
+/// Largest `body rate` in bytes per second.
+pub const BODY_RATE_MAX: i64 = 1 << 30;
+/// How long a client may be below its `body rate` at a time.
+pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(10);
 /// `tls ciphers`
 pub const TLS_CIPHERS_DEFAULT: &str = "secure";
 /// `tls ecdhe`
@@ -77,6 +85,18 @@ pub const LINK_MESSAGE_MAX: usize = 64 * 1024 * 1024;
 pub const LINK_QUEUE: usize = 1024;
 /// Sessions of one relay process.
 pub const SESSIONS_MAX: usize = 200_000;
+/// Largest number in `session max`: what all relay processes together can have.
+pub const SESSIONS_CONFIGURED_MAX: i64 = SESSIONS_MAX as i64 * PREFORK_MAX as i64;
+/// The last part of a relay process's sessions or descriptors (one of so many) is kept for clients that have few.
+pub const CROWDED_PART: usize = 16;
+/// Part of all sessions (one of so many) that a client may have while the process is crowded.
+pub const CROWDED_SHARE: usize = 16;
+/// Bits of an IPv6 address that stand for one client: a network that one subscriber gets.
+pub const CLIENT_PREFIX_V6: u32 = 64;
+/// Time between two words in the log about connections refused for a limit.
+pub const REFUSED_LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// Clients named in them; others are counted together.
+pub const REFUSED_LOG_CLIENTS: usize = 8;
 /// Restarts of one child within [`RESTART_WINDOW`] before the daemon gives up.
 pub const RESTARTS_MAX: u32 = 20;
 /// See [`RESTARTS_MAX`].
@@ -206,6 +226,8 @@ pub const UDP_FLOWS_MAX: usize = 16_384;
 pub const DNS_SOCKETS: usize = 16;
 /// Queries under way on one such socket.
 pub const DNS_QUERIES_MAX: usize = 4096;
+/// Age at which queries without an answer are given up when no more fit in.
+pub const DNS_CROWDED_AGE: Duration = Duration::from_secs(2);
 /// Age at which such a socket gives way to one with another port.
 pub const DNS_SOCKET_AGE: Duration = Duration::from_secs(60);
 /// Longest time for the packet filter engine to answer a `nat lookup`.

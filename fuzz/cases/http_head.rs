@@ -1,11 +1,14 @@
 //! Heads: nothing panics, and what is accepted reads the same after it was written anew.
 
+use conf::limits::HTTP_FIELDS_MAX;
 use protocols::http::{Body, Edits, Framing, Head, Method, Parse, judge, response_framing};
 
 /// One input: a head and whatever follows it.
 pub fn run(bytes: &[u8]) {
     let (mut head, mut again) = (Head::default(), Head::default());
-    if let Ok(Parse::Complete) = head.parse_request(bytes, 8192) {
+    let request = head.parse_request(bytes, 8192) == Ok(Parse::Complete);
+    // Two more are written.
+    if request && head.fields.len() + 2 <= HTTP_FIELDS_MAX {
         assert!(head.len <= bytes.len());
         let mut edits = Edits::default();
         edits.add(b"Added", b"1");
@@ -22,6 +25,10 @@ pub fn run(bytes: &[u8]) {
         let _ = judge(&mut again, body, &bytes[head.len..], 8192);
     }
     if let Ok(Parse::Complete) = head.parse_response(bytes, 8192) {
+        // One more field may be written than may be read.
+        if head.fields.len() == HTTP_FIELDS_MAX {
+            return;
+        }
         for method in [Method::Get, Method::Head] {
             if let Ok(framing) = response_framing(&head, method) {
                 let mut edits = Edits::default();

@@ -1,5 +1,6 @@
 //! Rule evaluation on any head: nothing panics, and the framing of what is sent is that of what came.
 
+use conf::limits::HTTP_FIELDS_MAX;
 use conf::model::{Action, Change, Direction, Key, KeyKind, KeyOp, Legacy, Pattern, Rule};
 use protocols::http::{Head, Parse};
 use protocols::rules::{Memory, Ruleset, Subject, Work};
@@ -118,6 +119,10 @@ pub fn run(input: &[u8]) {
         work.edits.render(&head, bytes, &mut out);
         assert!(!work.log.contains(['\r', '\n']));
         let mut again = Head::default();
+        // Rules may write more fields than may be read.
+        if head.fields.len() + rules.len() + 1 > HTTP_FIELDS_MAX {
+            return;
+        }
         if request {
             // A rule may make a Host that no server would take; framing is never its business.
             if let Ok(Parse::Complete) = again.parse_request(&out, usize::MAX) {

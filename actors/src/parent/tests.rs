@@ -192,6 +192,7 @@ fn config(prefork: u32, ports: &[u16]) -> Config {
             proxy_protocol: None,
             session_timeout: Duration::from_secs(600),
             access: None,
+            session_max: conf::model::SessionMax::default(),
         });
     }
     config

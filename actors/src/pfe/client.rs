@@ -3,7 +3,7 @@
 //! Must never wait for a client without a bound: who does not read is closed.
 
 use super::actor::Pfe;
-use super::control::{Bytes, Control, Left, Watch};
+use super::control::{Bytes, Control, Fault, Left, Watch};
 use super::requests::Ask;
 use actix::Addr;
 use conf::limits;
@@ -34,6 +34,16 @@ enum ClientError {
     Ending,
 }
 
+impl ClientError {
+    fn fault(&self) -> Option<Fault> {
+        match self {
+            ClientError::Frame(_) | ClientError::Request(_) => Some(Fault::Message),
+            ClientError::Slow => Some(Fault::Slow),
+            ClientError::System(_) | ClientError::Ending => None,
+        }
+    }
+}
+
 /// Serves a client until it leaves or is thrown out.
 pub async fn run(
     id: u64,
@@ -49,10 +59,12 @@ pub async fn run(
         control,
         events,
     };
+    let mut fault = None;
     if let Err(error) = client.serve().await {
         tracing::debug!("control client: {error}");
+        fault = error.fault();
     }
-    client.control.do_send(Left(id));
+    client.control.do_send(Left { id, fault });
 }
 
 struct Client {

@@ -51,7 +51,21 @@ pub struct Watch {
 /// A client has gone.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Left(pub u64);
+pub struct Left {
+    /// Which.
+    pub id: u64,
+    /// It was closed for a limit.
+    pub fault: Option<Fault>,
+}
+
+/// What a client is closed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A message of a wrong length or content.
+    Message,
+    /// It does not read its answer.
+    Slow,
+}
 
 /// Close everything.
 #[derive(Clone, Copy, Debug, Message)]
@@ -264,8 +278,13 @@ impl Handler<Watch> for Control {
 impl Handler<Left> for Control {
     type Result = ();
 
-    fn handle(&mut self, Left(id): Left, _: &mut Context<Self>) {
-        self.clients.remove(&id);
+    fn handle(&mut self, left: Left, _: &mut Context<Self>) {
+        self.clients.remove(&left.id);
+        match left.fault {
+            Some(Fault::Message) => count(&self.counters.malformed),
+            Some(Fault::Slow) => count(&self.counters.slow),
+            None => {}
+        }
         self.count();
     }
 }

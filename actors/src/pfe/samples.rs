@@ -21,6 +21,10 @@ pub struct Counters {
     pub crowded: Cell<u64>,
     /// Monitors closed because they did not read.
     pub behind: Cell<u64>,
+    /// Control clients closed because of a malformed message.
+    pub malformed: Cell<u64>,
+    /// Control clients closed because they did not read their answer.
+    pub slow: Cell<u64>,
 }
 
 /// Counts one more.
@@ -64,6 +68,8 @@ pub fn samples(state: &State, counters: &Counters) -> Vec<Sample> {
         names::CONTROL_CLIENTS.sample(&[], number(&counters.clients)),
         names::CONTROL_LIMIT_HITS.sample(&["clients"], number(&counters.crowded)),
         names::CONTROL_LIMIT_HITS.sample(&["events"], number(&counters.behind)),
+        names::CONTROL_LIMIT_HITS.sample(&["message"], number(&counters.malformed)),
+        names::CONTROL_LIMIT_HITS.sample(&["slow"], number(&counters.slow)),
     ];
     for redirect in &state.config.redirects {
         let situation = state.situations.get(&redirect.id).copied();

@@ -3,6 +3,7 @@
 //! Must never be shared with another thread, and its buffer never be held across an `await`.
 
 use super::access::Outlets;
+use super::clients::{Clients, Limit, Refused, Room};
 use super::counters::Counters;
 use super::forward::Forwards;
 use super::generation::Generation;
@@ -20,6 +21,8 @@ use conf::limits;
 use siphasher::sip::SipHasher24;
 use std::cell::{Cell, RefCell};
 use std::hash::Hasher;
+use std::net::IpAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +53,10 @@ pub struct Context {
     pub sessions: Registry,
     /// What has happened so far.
     pub counters: Counters,
+    /// Connections refused for a limit.
+    pub refused: Refused,
+    /// Descriptors the process may open.
+    descriptors: usize,
     /// Pipes for bulk transfers.
     pub pipes: Pool,
     /// What HTTP sessions share.
@@ -87,6 +94,8 @@ impl Context {
             access: Outlets::default(),
             sessions: Registry::default(),
             counters: Counters::default(),
+            refused: Refused::default(),
+            descriptors: descriptors(),
             pipes: Pool::default(),
             http: http::Shared::default(),
             headers_awaited: Cell::new(0),
@@ -103,6 +112,52 @@ impl Context {
         Rc::clone(&self.generation.borrow())
     }
 
+    /// Whether a session of `client` may begin; `descriptor` is the number of its socket, the lowest that was free.
+    /// Counts those that may not.
+    pub fn admit(&self, relay: &Relay, client: IpAddr, descriptor: RawFd) -> bool {
+        let spare = self.descriptors / limits::CROWDED_PART;
+        let room = Room {
+            used: self.sessions.len() + self.headers_awaited.get(),
+            most: limits::SESSIONS_MAX,
+            short: usize::try_from(descriptor).is_ok_and(|number| number + spare >= self.descriptors),
+        };
+        self.judge(&self.sessions.clients, relay, client, room)
+    }
+
+    /// The same for a flow of a listener that has `used` of them, counted in `clients`.
+    pub fn admit_flow(
+        &self,
+        clients: &Clients,
+        relay: &Relay,
+        client: IpAddr,
+        used: usize,
+    ) -> bool {
+        // Each has a socket; those of other listeners and of sessions must have room too.
+        let room = Room {
+            used,
+            most: limits::UDP_FLOWS_MAX.min(self.descriptors / 2),
+            short: false,
+        };
+        self.judge(clients, relay, client, room)
+    }
+
+    fn judge(&self, clients: &Clients, relay: &Relay, client: IpAddr, room: Room) -> bool {
+        let prefork = self.generation.borrow().config.globals.prefork.max(1);
+        let mut max = relay.config.session_max;
+        // One client's connections are not spread evenly, those of all are.
+        max.all = max.all.map(|max| max.div_ceil(prefork));
+        let verdict = clients.admit(relay.config.id, max, client, room);
+        if let Err(limit) = verdict {
+            self.refuse(relay, client, limit);
+        }
+        verdict.is_ok()
+    }
+
+    /// Counts what was refused for a limit.
+    pub fn refuse(&self, relay: &Relay, client: IpAddr, limit: Limit) {
+        self.refused.note(&relay.config.name, client, limit);
+    }
+
     /// What is served on a listener now.
     pub fn served(&self, slot: &Slot) -> Option<Rc<Relay>> {
         match slot {
@@ -115,6 +170,14 @@ impl Context {
     pub fn switch(&self, generation: Rc<Generation>) -> Rc<Generation> {
         self.generation.replace(generation)
     }
+}
+
+/// Most descriptors of the process.
+fn descriptors() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| {
+        usize::try_from(soft).unwrap_or(usize::MAX)
+    })
 }
 
 /// Seconds since the process began, kept so that reading the time costs no system call.

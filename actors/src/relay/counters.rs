@@ -36,8 +36,8 @@ pub struct Counters {
     pub timeouts: Count,
     /// Sessions whose code panicked.
     pub panics: Count,
-    /// Connections closed at once because of [`conf::limits::SESSIONS_MAX`].
-    pub refused: Count,
+    /// Connections that did not begin with the PROXY header their listener expects.
+    pub headers_missing: Count,
     /// Times accepting paused for want of descriptors or memory.
     pub accept_pauses: Count,
     /// Connections to hosts that failed.
@@ -58,6 +58,62 @@ pub struct Counters {
     pub bytes_out: Count,
     /// Datagrams passed on.
     pub datagrams: Count,
-    /// Datagrams dropped: malformed, unknown id, no host, table full.
-    pub datagrams_dropped: Count,
+    /// Datagrams dropped.
+    pub lost: Losses,
+    /// Server connections closed because enough idle ones were kept.
+    pub pool_full: Count,
+    /// Items left out of a session's log line.
+    pub log_full: Count,
+}
+
+/// Why a datagram is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The relay is disabled.
+    Disabled,
+    /// Not what the protocol says.
+    Malformed,
+    /// An answer that no query asked for.
+    Unknown,
+    /// Too many flows or queries.
+    Full,
+    /// No host may get it.
+    NoHost,
+    /// The system did not take it.
+    Unsent,
+}
+
+impl Lost {
+    /// All of them, with their label in the metric.
+    pub const ALL: [(Lost, &str); 6] = [
+        (Lost::Disabled, "disabled"),
+        (Lost::Malformed, "malformed"),
+        (Lost::Unknown, "unknown"),
+        (Lost::Full, "full"),
+        (Lost::NoHost, "no_host"),
+        (Lost::Unsent, "unsent"),
+    ];
+}
+
+/// Datagrams dropped, by reason.
+#[derive(Debug, Default)]
+pub struct Losses([Count; Lost::ALL.len()]);
+
+impl Losses {
+    /// Counts one.
+    pub fn up(&self, lost: Lost) {
+        self.add(lost, 1);
+    }
+
+    /// Counts `n`.
+    pub fn add(&self, lost: Lost, n: u64) {
+        if let Some(count) = self.0.get(lost as usize) {
+            count.add(n);
+        }
+    }
+
+    /// How many there were.
+    pub fn get(&self, lost: Lost) -> u64 {
+        self.0.get(lost as usize).map_or(0, Count::get)
+    }
 }

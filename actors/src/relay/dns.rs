@@ -4,15 +4,16 @@
 
 use super::connect::{self, Choice};
 use super::context::Context;
+use super::counters::Lost;
 use super::relays::Relay;
 use super::session::{Ended, From, Session, Stamps};
 use super::sockets;
 use super::udp_actor::{Client, Listener, drain};
 use backends::sys::datagrams::{Batch, Onward};
 use conf::limits;
-use protocols::dns::Queries;
+use protocols::dns::{Queries, Refused};
 use protocols::log::session as words;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -54,6 +55,8 @@ struct Shared {
     socket: UdpSocket,
     server: SocketAddr,
     queries: RefCell<Queries<Query>>,
+    /// Second in which room was made last.
+    relieved: Cell<u32>,
 }
 
 /// A query under way.
@@ -66,6 +69,38 @@ struct Query {
     began: Option<Instant>,
     /// Its length.
     length: u16,
+}
+
+impl Shared {
+    /// Notes a query and gives it an id of ours. In a full table queries that wait in vain make room, not the new one.
+    fn register(
+        &self,
+        context: &Context,
+        relay: &Rc<Relay>,
+        query: Query,
+        message: &mut [u8],
+    ) -> Result<(), Lost> {
+        let now = query.since;
+        let mut result = self.queries.borrow_mut().query(query, message, now);
+        if result == Err(Refused::Full) && self.relieved.replace(now) != now {
+            let age = u32::try_from(limits::DNS_CROWDED_AGE.as_secs()).unwrap_or(u32::MAX);
+            self.expire(context, relay, now.saturating_sub(age));
+            result = self.queries.borrow_mut().query(query, message, now);
+        }
+        result.map_err(|refused| match refused {
+            Refused::Full => Lost::Full,
+            _ => Lost::Malformed,
+        })
+    }
+
+    /// Gives up queries from before second `before`.
+    fn expire(&self, context: &Context, relay: &Rc<Relay>, before: u32) {
+        self.queries.borrow_mut().expire(before, |query| {
+            context.counters.timeouts.up();
+            let ended = Ended::failed(words::UDP_TIMEOUT);
+            log(context, relay, query, Some(self.server), 0, &ended);
+        });
+    }
 }
 
 impl Resolvers {
@@ -83,21 +118,27 @@ impl Resolvers {
                 Client { address, local },
                 &mut ports,
             );
-            if by.is_none() {
-                counters.datagrams_dropped.up();
+            match by {
+                Ok(by) => Some(Onward { by, to: None }),
+                Err(lost) => {
+                    counters.lost.up(lost);
+                    None
+                }
             }
-            Some(Onward { by: by?, to: None })
         });
         for (by, port) in ports.iter().enumerate() {
             let sent = batch.send(&port.socket, by);
             counters.datagrams.add(sent.datagrams);
             counters.bytes_in.add(sent.bytes);
             counters.connect_errors.add(sent.dropped);
-            counters.datagrams_dropped.add(sent.dropped);
+            counters.lost.add(Lost::Unsent, sent.dropped);
         }
     }
 
-    /// Gives a query an id of ours; answers which of `ports` takes it on, if any does.
+    /// Gives a query an id of ours; answers which of `ports` takes it on.
+    ///
+    /// # Errors
+    /// Why it is dropped.
     fn query(
         &self,
         listener: &Rc<Listener>,
@@ -105,7 +146,7 @@ impl Resolvers {
         message: &mut [u8],
         client: Client,
         ports: &mut Vec<Rc<Shared>>,
-    ) -> Option<usize> {
+    ) -> Result<usize, Lost> {
         let context = &listener.context;
         let query = Query {
             client,
@@ -124,18 +165,19 @@ impl Resolvers {
         let Some(server) = server else {
             let ended = Ended::closed(words::FAILED);
             log(context, relay, query, None, 0, &ended);
-            return None;
+            return Err(Lost::NoHost);
         };
         let by = match ports.iter().position(|port| port.server == server) {
             Some(by) => by,
             None => {
-                ports.push(self.port(listener, relay, server).ok()?);
+                let port = self.port(listener, relay, server);
+                ports.push(port.map_err(|_| Lost::Unsent)?);
                 ports.len() - 1
             }
         };
-        let mut queries = ports.get(by)?.queries.borrow_mut();
-        queries.query(query, message, query.since).ok()?;
-        Some(by)
+        let port = ports.get(by).ok_or(Lost::Unsent)?;
+        port.register(context, relay, query, message)?;
+        Ok(by)
     }
 
     /// One of the sockets towards a server, at random.
@@ -162,6 +204,7 @@ impl Resolvers {
             socket: sockets::connect_udp(relay, server, None)?,
             server,
             queries: RefCell::new(Queries::new(key, limits::DNS_QUERIES_MAX)),
+            relieved: Cell::new(now),
         });
         let task = actix::spawn(answers(Rc::clone(listener), Rc::clone(&shared)));
         *slot = Some(Port {
@@ -179,19 +222,15 @@ impl Resolvers {
         let timeout = u32::try_from(relay.config.session_timeout.as_secs()).unwrap_or(u32::MAX);
         let age = u32::try_from(limits::DNS_SOCKET_AGE.as_secs()).unwrap_or(u32::MAX);
         let mut servers = self.servers.borrow_mut();
-        for (address, server) in servers.iter_mut() {
+        for server in servers.values_mut() {
             for slot in &mut server.ports {
                 if let Some(old) = slot.take_if(|p| now.saturating_sub(p.born) > age) {
                     server.retired.push(old);
                 }
             }
             for port in server.ports.iter().flatten().chain(&server.retired) {
-                let mut queries = port.shared.queries.borrow_mut();
-                queries.expire(now.saturating_sub(timeout), |query| {
-                    context.counters.timeouts.up();
-                    let ended = Ended::failed(words::UDP_TIMEOUT);
-                    log(context, &relay, query, Some(*address), 0, &ended);
-                });
+                let before = now.saturating_sub(timeout);
+                port.shared.expire(context, &relay, before);
             }
             server
                 .retired
@@ -225,9 +264,15 @@ async fn answers(listener: Rc<Listener>, port: Rc<Shared>) {
 fn answer(listener: &Listener, port: &Shared, message: &mut [u8]) -> Option<Onward> {
     let context = &listener.context;
     let query = port.queries.borrow_mut().answer(message);
-    let Ok(query) = query else {
-        context.counters.datagrams_dropped.up();
-        return None;
+    let query = match query {
+        Ok(query) => query,
+        Err(refused) => {
+            context.counters.lost.up(match refused {
+                Refused::Malformed => Lost::Malformed,
+                Refused::Unknown | Refused::Full => Lost::Unknown,
+            });
+            return None;
+        }
     };
     let relay = listener.relay();
     if relay.log.connection || query.began.is_some() {
@@ -257,4 +302,63 @@ fn log(
         session.set_server(server, None);
     }
     session.report(context, ended);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )]
+    use super::*;
+    use crate::relay::testing::{context, relay};
+
+    #[actix::test]
+    async fn queries_without_an_answer_make_room_for_new_ones() {
+        let (context, relay) = (context(), relay(600));
+        let server = "127.0.0.1:53".parse().unwrap();
+        let port = Shared {
+            socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            server,
+            queries: RefCell::new(Queries::new([5; 16], 2)),
+            relieved: Cell::new(0),
+        };
+        let client = Client {
+            address: server,
+            local: None,
+        };
+        let ask = |since| {
+            let mut message = b"\x00\x01\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01".to_vec();
+            let query = Query {
+                client,
+                session: 1,
+                since,
+                began: None,
+                length: 21,
+            };
+            port.register(&context, &relay, query, &mut message)
+        };
+        assert_eq!((ask(10), ask(11)), (Ok(()), Ok(())));
+        // Neither has waited for long.
+        assert_eq!(ask(12), Err(Lost::Full));
+        assert_eq!(context.counters.timeouts.get(), 0);
+        // The older one has; it is looked at once a second only.
+        assert_eq!(ask(13), Ok(()));
+        assert_eq!(context.counters.timeouts.get(), 1);
+        assert_eq!(ask(13), Err(Lost::Full));
+        assert_eq!(ask(20), Ok(()));
+        assert_eq!(context.counters.timeouts.get(), 3);
+        let mut short = [0; 5];
+        let query = Query {
+            client,
+            session: 1,
+            since: 20,
+            began: None,
+            length: 5,
+        };
+        let refused = port.register(&context, &relay, query, &mut short);
+        assert_eq!(refused, Err(Lost::Malformed));
+    }
 }

@@ -3,19 +3,21 @@
 //! Must never let a flow outlive its host.
 
 use super::access;
+use super::clients::Clients;
 use super::connect::{self, Choice, Pick};
 use super::context::Context;
+use super::counters::Lost;
 use super::relays::{HostGuard, Relay};
 use super::session::{From, Session};
 use super::sockets;
 use super::target;
 use super::udp_actor::{Client, Listener, drain};
-use conf::limits;
-use conf::model::HostId;
+use conf::model::{HostId, RelayId};
 use protocols::log::session as words;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
@@ -24,6 +26,7 @@ use tokio::task::JoinHandle;
 #[derive(Debug, Default)]
 pub struct Flows {
     flows: RefCell<HashMap<Client, Entry>>,
+    clients: Rc<Clients>,
 }
 
 /// A flow and the task that waits for its host's answers.
@@ -31,10 +34,14 @@ pub struct Flows {
 struct Entry {
     flow: Rc<Flow>,
     task: JoinHandle<()>,
+    /// Where it is counted, and as whose.
+    counted: (Rc<Clients>, RelayId, IpAddr),
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        let (clients, relay, client) = &self.counted;
+        clients.leave(*relay, *client);
         self.task.abort();
     }
 }
@@ -82,31 +89,35 @@ impl Flow {
 }
 
 impl Flows {
-    /// Passes a client's datagram on; answers whether it was.
+    /// Passes a client's datagram on.
+    ///
+    /// # Errors
+    /// Why it is dropped.
     pub fn datagram(
         &self,
         listener: &Rc<Listener>,
         relay: &Rc<Relay>,
         datagram: &[u8],
         client: Client,
-    ) -> bool {
+    ) -> Result<(), Lost> {
         let now = listener.context.clock.seconds();
         let known = self.flows.borrow().get(&client).map(|e| Rc::clone(&e.flow));
         let mut refused = None;
         if let Some(flow) = known {
             if !flow.over(now) && pass(listener, &flow, datagram, now) {
-                return true;
+                return Ok(());
             }
             refused = flow.guard.as_ref().map(|g| g.host().parts.id);
             if !flow.over(now) {
-                return false;
+                return Err(Lost::Unsent);
             }
             flow.log(&listener.context);
             self.flows.borrow_mut().remove(&client);
         }
-        match self.begin(listener, relay, client, refused.as_slice()) {
-            Ok(flow) => pass(listener, &flow, datagram, now),
-            Err(_) => false,
+        let flow = self.begin(listener, relay, client, refused.as_slice())?;
+        match pass(listener, &flow, datagram, now) {
+            true => Ok(()),
+            false => Err(Lost::Unsent),
         }
     }
 
@@ -116,21 +127,22 @@ impl Flows {
         relay: &Rc<Relay>,
         client: Client,
         tried: &[HostId],
-    ) -> io::Result<Rc<Flow>> {
+    ) -> Result<Rc<Flow>, Lost> {
         let context = &listener.context;
-        if self.flows.borrow().len() >= limits::UDP_FLOWS_MAX {
-            context.counters.refused.up();
-            return Err(io::ErrorKind::StorageFull.into());
+        let ip = client.address.ip();
+        let used = self.flows.borrow().len();
+        if !context.admit_flow(&self.clients, relay, ip, used) {
+            return Err(Lost::Full);
         }
-        let mut choice = Choice::by(relay, client.address.ip());
+        let mut choice = Choice::by(relay, ip);
         choice.destination = target::of_datagram(relay, client.local)
-            .map_err(|_| io::Error::from(io::ErrorKind::HostUnreachable))?;
+            .map_err(|_| Lost::NoHost)?;
         let Pick { chosen, guard } = connect::choose(context, relay, &choice, tried)
             .or_else(|_| connect::choose(context, relay, &choice, &[]))
-            .map_err(|_| io::Error::from(io::ErrorKind::HostUnreachable))?;
+            .map_err(|_| Lost::NoHost)?;
         let address = sockets::translate(relay.config.translate, chosen.address)
             .filter(|a| !target::own(relay, *a))
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
+            .ok_or(Lost::NoHost)?;
         let session = relay.config.access.as_ref().map(|_| {
             let (number, now) = (context.sessions.number(), context.clock.seconds());
             let session = Session::new(number, Rc::clone(relay), client.address, now);
@@ -139,7 +151,7 @@ impl Flows {
         });
         let flow = Rc::new(Flow {
             session,
-            server: sockets::connect_udp(relay, address, Some(client.address.ip()))?,
+            server: sockets::connect_udp(relay, address, Some(ip)).map_err(|_| Lost::Unsent)?,
             guard,
             active: Cell::new(context.clock.seconds()),
             timeout: u32::try_from(relay.config.session_timeout.as_secs()).unwrap_or(u32::MAX),
@@ -151,9 +163,12 @@ impl Flows {
             context.forwards.count(redirect.id, guard.host().parts.id);
         }
         let task = actix::spawn(answers(Rc::clone(listener), Rc::clone(&flow), client));
+        let relay = relay.config.id;
+        self.clients.enter(relay, ip);
         let entry = Entry {
             flow: Rc::clone(&flow),
             task,
+            counted: (Rc::clone(&self.clients), relay, ip),
         };
         self.flows.borrow_mut().insert(client, entry);
         Ok(flow)

@@ -8,7 +8,7 @@ use crate::link::{Message, Role, Slot, To};
 use backends::filter::{ServerState, Service};
 use conf::model::{
     HostId, Listen, LogFlags, Mode, Protocol, ProtocolId, ProtocolKind, Redirect, RedirectId,
-    RelayId, TableId, Target, VirtualAddress,
+    RelayId, SessionMax, TableId, Target, VirtualAddress,
 };
 use protocols::balance::Cursor;
 use protocols::host::HostState;
@@ -225,5 +225,6 @@ fn as_relay(redirect: &Redirect, listener: &VirtualAddress, port: u16) -> conf::
         proxy_protocol: None,
         session_timeout: redirect.session_timeout,
         access: None,
+        session_max: SessionMax::default(),
     }
 }

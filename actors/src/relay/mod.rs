@@ -3,6 +3,7 @@
 //! Must never block its one thread, and never send a session's bytes through a mailbox.
 
 pub mod access;
+pub mod clients;
 pub mod connect;
 pub mod context;
 pub mod counters;
@@ -26,6 +27,8 @@ mod statistics;
 pub mod stream;
 pub mod target;
 pub mod tcp;
+#[cfg(test)]
+mod testing;
 pub mod udp_actor;
 
 pub use role::run;

@@ -2,12 +2,15 @@
 //! Owns the wait for that header, before there is a session.
 //! Must never take a byte beyond the header, nor wait long, nor for too many at once.
 
+use super::clients::Limit;
 use super::context::Context;
 use super::relay_actor;
 use super::relays::Relay;
 use conf::limits;
+use protocols::log::limit as words;
 use protocols::proxy::{self, Read};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -21,7 +24,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 pub fn expect(context: Rc<Context>, relay: Rc<Relay>, mut socket: TcpStream, peer: SocketAddr) {
     let waiting = &context.headers_awaited;
     if waiting.get() + context.sessions.len() >= limits::SESSIONS_MAX {
-        context.counters.refused.up();
+        context.refuse(&relay, peer.ip(), Limit::Process);
         return;
     }
     waiting.set(waiting.get() + 1);
@@ -31,14 +34,21 @@ pub fn expect(context: Rc<Context>, relay: Rc<Relay>, mut socket: TcpStream, pee
         waiting.set(waiting.get().saturating_sub(1));
         match client {
             Ok(Some(client)) => {
-                relay_actor::begin(&context, relay, socket, client.unwrap_or(peer));
+                // The peer is a balancer: the limits are those of its client.
+                let client = client.unwrap_or(peer);
+                if context.admit(&relay, client.ip(), socket.as_raw_fd()) {
+                    relay_actor::begin(&context, relay, socket, client);
+                }
             }
             _ => {
                 context.counters.failed.up();
-                tracing::debug!(
-                    "relay {}: no PROXY header from {peer}, connection closed",
-                    relay.config.name
-                );
+                context.counters.headers_missing.up();
+                let line = words::no_header(&relay.config.name, peer.ip());
+                if relay.log.connection || relay.log.connection_errors {
+                    tracing::warn!("{line}");
+                } else {
+                    tracing::debug!("{line}");
+                }
             }
         }
     });

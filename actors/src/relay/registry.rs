@@ -2,6 +2,7 @@
 //! Owns their list, their numbers and the timers: one array of seconds, looked through once a second.
 //! Must never end a session itself: it tells the session's actor.
 
+use super::clients::Clients;
 use super::session::Session;
 use super::session_actor::{End, SessionActor};
 use crate::link::SessionInfo;
@@ -25,6 +26,8 @@ pub struct Registry {
     /// cheaper than any queue: 100,000 sessions take a few microseconds a second, and ended ones leave nothing behind.
     due: RefCell<Vec<u32>>,
     last: Cell<u64>,
+    /// Their counts by relay and client.
+    pub(super) clients: Clients,
 }
 
 impl Registry {
@@ -52,6 +55,8 @@ impl Registry {
             actor,
         });
         session.key.set(Some(key));
+        self.clients
+            .enter(session.relay.config.id, session.client.ip());
         let mut due = self.due.borrow_mut();
         if due.len() <= key {
             due.resize(key + 1, u32::MAX);
@@ -66,6 +71,8 @@ impl Registry {
         let Some(key) = session.key.take() else {
             return;
         };
+        self.clients
+            .leave(session.relay.config.id, session.client.ip());
         let mut entries = self.entries.borrow_mut();
         entries.try_remove(key);
         let mut due = self.due.borrow_mut();

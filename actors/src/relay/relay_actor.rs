@@ -20,6 +20,7 @@ use socket2::SockRef;
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -164,12 +165,11 @@ impl Shared {
             }
             return;
         }
-        if context.sessions.len() >= limits::SESSIONS_MAX {
-            context.counters.refused.up();
-            return;
-        }
         if relay.config.listen.proxy {
             proxy_header::expect(Rc::clone(context), relay, socket, client);
+            return;
+        }
+        if !context.admit(&relay, client.ip(), socket.as_raw_fd()) {
             return;
         }
         begin(context, relay, socket, client);

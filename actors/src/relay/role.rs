@@ -139,6 +139,9 @@ impl RelayRole {
         let now = self.context.clock.tick();
         let ended = self.context.sessions.tick(now);
         self.context.counters.timeouts.add(ended);
+        for line in self.context.refused.lines(now) {
+            tracing::warn!("{line}");
+        }
         self.reported.send(&self.context);
         if let Some(draining) = &mut self.retired {
             if self.context.sessions.is_empty() {

@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// How a session ended.
@@ -276,17 +276,19 @@ impl Session {
 
     /// Waits for the deadline; for ever while none is set.
     pub async fn deadline(&self) {
-        poll_fn(|cx| {
-            if self.deadline.get() == 0 {
-                return Poll::Ready(());
-            }
-            let mut waker = self.waker.borrow_mut();
-            if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-                *waker = Some(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
+        poll_fn(|cx| self.poll_deadline(cx)).await;
+    }
+
+    /// Whether the deadline has passed.
+    pub fn poll_deadline(&self, cx: &Task<'_>) -> Poll<()> {
+        if self.deadline.get() == 0 {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// The session may go on at most this long: its configuration is gone.

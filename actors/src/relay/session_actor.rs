@@ -101,56 +101,10 @@ mod tests {
         clippy::panic
     )]
     use super::*;
-    use crate::link::{self, Peer, Role, RunState};
-    use crate::options::Options;
-    use crate::relay::generation::Generation;
     use crate::relay::relays::Relay;
     use crate::relay::session::From;
-    use std::sync::Arc;
+    use crate::relay::testing::{context, relay};
     use std::time::Duration;
-
-    fn context() -> Rc<Context> {
-        let me = Peer {
-            role: Role::Relay,
-            instance: 0,
-        };
-        let (link, _remote) = link::pair(me);
-        Context::new(me, link.sender, Arc::new(Options::default())).unwrap()
-    }
-
-    fn relay(timeout: u64) -> Rc<Relay> {
-        let relay = conf::model::Relay {
-            id: conf::model::RelayId(1),
-            name: "www".to_owned(),
-            block: "www".to_owned(),
-            disabled: false,
-            listen: conf::model::Listen {
-                address: std::net::IpAddr::from([127, 0, 0, 1]).into(),
-                port: 80,
-                tls: false,
-                proxy: false,
-            },
-            protocol: conf::model::ProtocolId(0),
-            target: conf::model::Target::Tables,
-            tables: Vec::new(),
-            key: None,
-            retry: 0,
-            transparent: false,
-            tls_client: false,
-            translate: None,
-            proxy_protocol: None,
-            session_timeout: Duration::from_secs(timeout),
-            access: None,
-        };
-        let config = conf::Config {
-            relays: vec![relay],
-            ..conf::Config::default()
-        };
-        let before = Generation::default();
-        let generation =
-            Generation::new(1, Arc::new(config), &RunState::default(), &before).unwrap();
-        Rc::clone(&generation.relays[&conf::model::RelayId(1)])
-    }
 
     fn begin(
         context: &Rc<Context>,

@@ -2,6 +2,7 @@
 //! Owns the pool of pipes and the two halves of a splice.
 //! Must never leave bytes of one session in a pipe that another one gets.
 
+use super::counters::Count;
 use conf::limits;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -22,15 +23,25 @@ struct Shared {
     free: RefCell<Vec<(OwnedFd, OwnedFd)>>,
     /// Pipes that exist, free or borrowed.
     count: Cell<usize>,
+    /// Times none was left.
+    exhausted: Count,
 }
 
 impl Pool {
+    /// Times that a transfer had to do without a pipe.
+    pub fn exhausted(&self) -> u64 {
+        self.shared.exhausted.get()
+    }
+
     /// A pipe, if the system and [`limits::PIPES_MAX`] allow one.
     pub fn take(&self) -> Option<Pipe> {
         let free = self.shared.free.borrow_mut().pop();
         let ends = match free {
             Some(ends) => ends,
-            None if self.shared.count.get() >= limits::PIPES_MAX => return None,
+            None if self.shared.count.get() >= limits::PIPES_MAX => {
+                self.shared.exhausted.up();
+                return None;
+            }
             None => {
                 let size = match self.shared.count.get() < limits::PIPES_LARGE {
                     true => limits::PIPE_SIZE_LARGE,

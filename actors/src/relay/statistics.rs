@@ -2,7 +2,9 @@
 //! Owns the form of its counters as messages and metric samples.
 //! Must never count: that is [`super::counters`].
 
+use super::clients::Limit;
 use super::context::Context;
+use super::counters::Lost;
 use crate::link::{Message, Role, Sample, To};
 use crate::status::names;
 use conf::model::{RelayId, TableId};
@@ -60,17 +62,31 @@ fn samples(context: &Context) -> Vec<Sample> {
         (&names::RELAY_FAILED, &counters.failed),
         (&names::RELAY_TIMEOUTS, &counters.timeouts),
         (&names::RELAY_PANICKED, &counters.panics),
-        (&names::RELAY_REFUSED, &counters.refused),
+        (&names::RELAY_HEADERS_MISSING, &counters.headers_missing),
         (&names::RELAY_ACCEPT_PAUSES, &counters.accept_pauses),
         (&names::RELAY_CONNECT_ERRORS, &counters.connect_errors),
         (&names::RELAY_FAILOVERS, &counters.failovers),
         (&names::RELAY_QUEUED, &counters.queued),
         (&names::RELAY_DATAGRAMS, &counters.datagrams),
-        (&names::RELAY_DATAGRAMS_DROPPED, &counters.datagrams_dropped),
         (&names::ACCESS_LINES, &context.access.counts().written),
         (&names::ACCESS_LOST, &context.access.counts().lost),
     ] {
         samples.push(metric.sample(&[process], count.get() as f64));
+    }
+    for limit in Limit::ALL {
+        let count = context.refused.count(limit);
+        samples.push(names::RELAY_REFUSED.sample(&[process, limit.label()], count as f64));
+    }
+    for (lost, kind) in Lost::ALL {
+        let count = counters.lost.get(lost);
+        samples.push(names::RELAY_DATAGRAMS_DROPPED.sample(&[process, kind], count as f64));
+    }
+    for (limit, count) in [
+        ("pipes", context.pipes.exhausted()),
+        ("pool", counters.pool_full.get()),
+        ("log", counters.log_full.get()),
+    ] {
+        samples.push(names::RELAY_LIMIT_HITS.sample(&[process, limit], count as f64));
     }
     for (direction, count) in [("in", &counters.bytes_in), ("out", &counters.bytes_out)] {
         let bytes = names::RELAY_BYTES.sample(&[process, direction], count.get() as f64);
@@ -88,14 +104,10 @@ fn samples(context: &Context) -> Vec<Sample> {
         let labels: Vec<&str> = std::iter::once(process).chain(measure.label).collect();
         samples.push(measure.metric.sample(&labels, measure.value as f64));
     }
-    let mut active: HashMap<RelayId, u32> = HashMap::new();
-    context
-        .sessions
-        .each(|session| *active.entry(session.relay.config.id).or_default() += 1);
     let generation = context.generation();
     for (id, relay) in &generation.relays {
         let labels = [process, relay.config.name.as_str()];
-        let active = active.get(id).copied().unwrap_or_default();
+        let active = context.sessions.clients.of_relay(*id);
         samples.push(names::RELAY_SESSIONS.sample(&labels, relay.sessions.get() as f64));
         samples.push(names::RELAY_SESSIONS_ACTIVE.sample(&labels, f64::from(active)));
     }

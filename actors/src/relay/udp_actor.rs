@@ -6,6 +6,7 @@
 //! On loss: a panic here ends the process; the parent starts another with its duplicate of the socket.
 
 use super::context::Context;
+use super::counters::Lost;
 use super::dns::Resolvers;
 use super::flows::Flows;
 use super::relay_actor::{Close, Configure};
@@ -191,17 +192,18 @@ impl Listener {
     }
 
     fn received(self: &Rc<Self>, relay: &Rc<Relay>, batch: &mut Batch) {
-        let dropped = &self.context.counters.datagrams_dropped;
+        let lost = &self.context.counters.lost;
         match &self.engine {
             _ if relay.disabled.get() => batch.each(|_, _, _| {
-                dropped.up();
+                lost.up(Lost::Disabled);
                 None
             }),
             Engine::Dns(resolvers) => resolvers.queries(self, relay, batch),
             Engine::Flows(flows) => batch.each(|datagram, address, local| {
                 let address = address?;
-                if !flows.datagram(self, relay, datagram, Client { address, local }) {
-                    dropped.up();
+                let client = Client { address, local };
+                if let Err(why) = flows.datagram(self, relay, datagram, client) {
+                    lost.up(why);
                 }
                 None
             }),
@@ -214,7 +216,7 @@ impl Listener {
         let sent = batch.send(&self.socket, 0);
         counters.datagrams.add(sent.datagrams);
         counters.bytes_out.add(sent.bytes);
-        counters.datagrams_dropped.add(sent.dropped);
+        counters.lost.add(Lost::Unsent, sent.dropped);
     }
 
     fn tick(&self) {

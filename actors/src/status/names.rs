@@ -114,7 +114,7 @@ metrics! {
     FILTER_CHANGES = Counter "relayd_packet_filter_changes_total" [] "Changes made in the packet filter, one for each round of changes.";
     FILTER_ERRORS = Counter "relayd_packet_filter_errors_total" [] "Changes that the packet filter refused.";
     CONTROL_CLIENTS = Gauge "relayd_control_clients" [] "Open connections to the control socket.";
-    CONTROL_LIMIT_HITS = Counter "relayd_control_limit_hits_total" ["limit"] "Connections to the control socket that were closed for a limit: clients (too many) or events (a monitor does not read).";
+    CONTROL_LIMIT_HITS = Counter "relayd_control_limit_hits_total" ["limit"] "Connections to the control socket that were closed for a limit: clients (too many), events (a monitor does not read), message (malformed or too long) or slow (an answer is not read).";
 
     RELAY_SESSIONS = Counter "relayd_relay_sessions_total" ["process", "relay"] "Sessions that the relay began.";
     RELAY_SESSIONS_ACTIVE = Gauge "relayd_relay_sessions_active" ["process", "relay"] "Sessions of the relay that are open.";
@@ -122,7 +122,9 @@ metrics! {
     RELAY_FAILED = Counter "relayd_relay_sessions_failed_total" ["process"] "Sessions that ended with an error.";
     RELAY_TIMEOUTS = Counter "relayd_relay_sessions_timeout_total" ["process"] "Sessions that ended because nothing moved for too long.";
     RELAY_PANICKED = Counter "relayd_relay_sessions_panicked_total" ["process"] "Sessions that ended because of a defect in relayd.";
-    RELAY_REFUSED = Counter "relayd_relay_sessions_refused_total" ["process"] "Connections closed at once because the process had too many sessions.";
+    RELAY_REFUSED = Counter "relayd_relay_sessions_refused_total" ["process", "limit"] "Connections closed at once for a limit: process (its sessions), relay (session max), client (session max per client) or share (a client has many while the process is crowded).";
+    RELAY_HEADERS_MISSING = Counter "relayd_relay_proxy_headers_missing_total" ["process"] "Connections closed because they did not begin with the PROXY header that their listener expects.";
+    RELAY_LIMIT_HITS = Counter "relayd_relay_limit_hits_total" ["process", "limit"] "Times that something was done without for a limit: pipes (a transfer copies), pool (a server connection is not kept) or log (items missing in a session's line).";
     RELAY_ACCEPT_PAUSES = Counter "relayd_relay_accept_pauses_total" ["process"] "Times that accepting paused for want of descriptors or memory.";
     RELAY_CONNECT_ERRORS = Counter "relayd_relay_connect_errors_total" ["process"] "Connections to hosts that failed.";
     RELAY_FAILOVERS = Counter "relayd_relay_failovers_total" ["process"] "Sessions that went to another host after the first failed.";
@@ -131,7 +133,7 @@ metrics! {
     RELAY_QUEUE_ENDED = Counter "relayd_relay_queue_failed_total" ["process", "reason"] "Sessions and requests that got no place in a queue or no host by it; reason is full (too many waited), timeout or left (the client went away).";
     RELAY_HOST_CONNECTIONS = Gauge "relayd_relay_host_connections" ["process", "host", "table", "id"] "Open connections of relays to the host.";
     RELAY_DATAGRAMS = Counter "relayd_relay_datagrams_total" ["process"] "Datagrams passed on.";
-    RELAY_DATAGRAMS_DROPPED = Counter "relayd_relay_datagrams_dropped_total" ["process"] "Datagrams dropped: malformed, unknown id, no host, too many waiting.";
+    RELAY_DATAGRAMS_DROPPED = Counter "relayd_relay_datagrams_dropped_total" ["process", "kind"] "Datagrams dropped: malformed, unknown (an answer to no query), full (too many flows or queries), no_host, disabled (the relay) or unsent (the system took it not).";
     RELAY_BYTES = Counter "relayd_relay_bytes_total" ["process", "direction"] "Bytes passed on; direction is in (from clients) or out (from servers).";
     ACCESS_LINES = Counter "relayd_access_log_lines_total" ["process"] "Lines of access logs that were written.";
     ACCESS_LOST = Counter "relayd_access_log_lost_lines_total" ["process"] "Lines of access logs that were lost because their target was full, too slow or away.";

@@ -167,6 +167,7 @@ impl Builder {
             proxy_protocol: None,
             session_timeout: Duration::from_secs(600),
             access: None,
+            session_max: conf::model::SessionMax::default(),
         });
         self.config.relays.last_mut().unwrap()
     }

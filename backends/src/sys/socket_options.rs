@@ -57,12 +57,64 @@ fn min_ttl(_: IpAddr) -> Option<(libc::c_int, libc::c_int)> {
     None
 }
 
+/// Bytes written to a TCP socket that its peer has not acknowledged.
+///
+/// # Errors
+/// Those of ioctl(2); the system has no such question.
+#[cfg(target_os = "linux")]
+pub fn unsent(socket: impl AsFd) -> io::Result<u64> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the descriptor is open because its owner is borrowed; TIOCOUTQ (SIOCOUTQ) writes one integer.
+    let result = unsafe {
+        libc::ioctl(
+            socket.as_fd().as_raw_fd(),
+            libc::TIOCOUTQ,
+            &raw mut count,
+        )
+    };
+    match result {
+        0 => Ok(u64::try_from(count).unwrap_or(0)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Bytes written to a TCP socket that its peer has not acknowledged.
+///
+/// # Errors
+/// Always: the system has no such question.
+#[cfg(not(target_os = "linux"))]
+pub fn unsent(_: impl AsFd) -> io::Result<u64> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_peer_has_no_room_for_is_unsent() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        client.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        while let Ok(count) = client.write(&[0; 65536]) {
+            written += count as u64;
+        }
+        let unsent_now = unsent(&client).unwrap();
+        assert!(unsent_now > 0 && unsent_now < written, "{unsent_now} of {written}");
+        let mut buffer = vec![0; usize::try_from(written).unwrap()];
+        server.read_exact(&mut buffer).unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while unsent(&client).unwrap() > 0 {
+            assert!(std::time::Instant::now() < end);
+            std::thread::yield_now();
+        }
+    }
 
     #[cfg(target_os = "linux")]
     #[test]

@@ -76,11 +76,16 @@ impl Writer<'_> {
                 self.line(&format!("http {}{word}", if on { "" } else { "no " }));
             }
         }
-        if self.full || http.head_timeout != standard.head_timeout {
-            self.line(&format!(
-                "http head timeout {}",
-                http.head_timeout.as_secs()
-            ));
+        for (time, default, word) in [
+            (http.head_timeout, standard.head_timeout, "head"),
+            (http.body_timeout, standard.body_timeout, "body"),
+        ] {
+            if self.full || time != default {
+                self.line(&format!("http {word} timeout {}", time.as_secs()));
+            }
+        }
+        if self.full || http.body_rate != standard.body_rate {
+            self.line(&format!("http body rate {}", http.body_rate));
         }
     }
 

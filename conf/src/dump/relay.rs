@@ -40,6 +40,12 @@ impl Writer<'_> {
         if let Some(log) = &relay.access {
             self.access_log(log);
         }
+        if let Some(max) = relay.session_max.all {
+            self.line(&format!("session max {max}"));
+        }
+        if let Some(max) = relay.session_max.client {
+            self.line(&format!("session max per client {max}"));
+        }
         if relay.disabled {
             self.line("disable");
         }

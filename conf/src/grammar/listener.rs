@@ -141,6 +141,7 @@ impl Draft {
             proxy_protocol: self.proxy_protocol,
             session_timeout: self.session_timeout,
             access: self.access.clone(),
+            session_max: self.session_max,
         }
     }
 }

@@ -317,11 +317,25 @@ impl Parser<'_> {
             }
             Token::Word(w) if w == "head" && !no => {
                 self.expect("timeout")?;
-                let n = self.ranged("'head timeout' in seconds", "invalid timeout", 1, 86_400)?;
-                protocol.http.head_timeout = Duration::from_secs(n.unsigned_abs());
+                protocol.http.head_timeout = self.client_timeout("'head timeout' in seconds")?;
+            }
+            Token::Word(w) if w == "body" && !no => {
+                if self.accept_word("rate") {
+                    let max = limits::BODY_RATE_MAX;
+                    let n = self.ranged("'body rate' in bytes per second", "invalid rate", 0, max)?;
+                    protocol.http.body_rate = u32::try_from(n).unwrap_or(0);
+                } else {
+                    self.expect("timeout")?;
+                    protocol.http.body_timeout = self.client_timeout("'body timeout' in seconds")?;
+                }
             }
             _ => return self.unexpected(&lexeme, "an http option: headerlen, [no] websockets"),
         }
         Ok(())
+    }
+
+    fn client_timeout(&mut self, what: &str) -> Parsed<Duration> {
+        let n = self.ranged(what, "invalid timeout", 1, limits::CLIENT_TIMEOUT_MAX)?;
+        Ok(Duration::from_secs(n.unsigned_abs()))
     }
 }

@@ -7,7 +7,8 @@ use super::{Parsed, Parser};
 use crate::lexer::Token;
 use crate::limits;
 use crate::model::{
-    AccessLog, Address, Cookie, HashKey, Listen, Mode, ProtocolId, ProxyVersion, TableId, Translate,
+    AccessLog, Address, Cookie, HashKey, Listen, Mode, ProtocolId, ProxyVersion, SessionMax,
+    TableId, Translate,
 };
 use crate::source::Span;
 use std::net::IpAddr;
@@ -41,6 +42,7 @@ pub(super) struct Draft {
     pub(super) proxy_protocol: Option<ProxyVersion>,
     pub(super) session_timeout: Duration,
     pub(super) access: Option<AccessLog>,
+    pub(super) session_max: SessionMax,
 }
 
 impl Parser<'_> {
@@ -70,6 +72,7 @@ impl Parser<'_> {
             proxy_protocol: None,
             session_timeout: limits::SESSION_TIMEOUT_DEFAULT,
             access: None,
+            session_max: SessionMax::default(),
         };
         let good = self.block(|p| p.relay_line(&mut draft))?;
         let close = self.close;
@@ -118,6 +121,7 @@ impl Parser<'_> {
                 );
             }
             Token::Keyword("protocol") => self.relay_protocol(draft)?,
+            Token::Keyword("session") if self.accept_word("max") => self.session_max(draft)?,
             Token::Keyword("session") => draft.session_timeout = self.session_timeout()?,
             Token::Keyword("log") => draft.access = Some(self.access_log()?),
             Token::Keyword("disable") => draft.disabled = true,
@@ -129,6 +133,21 @@ impl Parser<'_> {
             }
         }
         self.end_of_line()
+    }
+
+    fn session_max(&mut self, draft: &mut Draft) -> Parsed<()> {
+        let client = self.accept_word("per");
+        if client {
+            self.expect("client")?;
+        }
+        let most = limits::SESSIONS_CONFIGURED_MAX;
+        let n = self.ranged("'session max'", "invalid session max", 1, most)?;
+        let n = u32::try_from(n).ok();
+        match client {
+            true => draft.session_max.client = n,
+            false => draft.session_max.all = n,
+        }
+        Ok(())
     }
 
     fn relay_protocol(&mut self, draft: &mut Draft) -> Parsed<()> {

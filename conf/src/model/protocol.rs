@@ -115,6 +115,10 @@ pub struct HttpOptions {
     pub pool: bool,
     /// Longest time for a complete request head (extension).
     pub head_timeout: Duration,
+    /// Longest pause of a client within a request's or response's body (extension).
+    pub body_timeout: Duration,
+    /// Least bytes per second of a client within a body, 0 = any (extension).
+    pub body_rate: u32,
 }
 
 impl Default for HttpOptions {
@@ -125,6 +129,8 @@ impl Default for HttpOptions {
             forward_body: false,
             pool: true,
             head_timeout: limits::HEAD_TIMEOUT_DEFAULT,
+            body_timeout: limits::BODY_TIMEOUT_DEFAULT,
+            body_rate: 0,
         }
     }
 }

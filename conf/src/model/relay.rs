@@ -42,6 +42,17 @@ pub struct Relay {
     pub session_timeout: Duration,
     /// `log access …` (extension)
     pub access: Option<AccessLog>,
+    /// Most sessions at once.
+    pub session_max: SessionMax,
+}
+
+/// `session max N`, `session max per client N` (extension).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionMax {
+    /// Of all clients, in all relay processes together.
+    pub all: Option<u32>,
+    /// Of one client, in each relay process.
+    pub client: Option<u32>,
 }
 
 /// `listen on ADDR port P [tls] [proxy-protocol]`

@@ -157,7 +157,9 @@ impl Head {
         match config.parse_response_with_uninit_headers(&mut response, bytes, &mut fields) {
             Err(error) => return Err(response_error(error)),
             Ok(Status::Partial) => {
-                return check_length(bytes, limit).map(|()| Parse::Partial);
+                return check_length(bytes, limit)
+                    .map(|()| Parse::Partial)
+                    .map_err(of_server);
             }
             Ok(Status::Complete(len)) => self.len = len,
         }
@@ -167,7 +169,8 @@ impl Head {
             return Err(Refusal::STATUS_LINE);
         }
         self.take_fields(bytes, response.headers, Refusal::BAD_GATEWAY)?;
-        self.check_lines(bytes, limit, Refusal::BAD_GATEWAY)?;
+        self.check_lines(bytes, limit, Refusal::BAD_GATEWAY)
+            .map_err(of_server)?;
         Ok(Parse::Complete)
     }
 
@@ -360,10 +363,18 @@ fn request_error(error: httparse::Error, bytes: &[u8]) -> Refusal {
     }
 }
 
+/// The same with the server as culprit.
+fn of_server(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::HEAD_TOO_LARGE => Refusal::RESPONSE_TOO_LARGE,
+        other => other,
+    }
+}
+
 fn response_error(error: httparse::Error) -> Refusal {
     match error {
         httparse::Error::Status | httparse::Error::Version => Refusal::STATUS_LINE,
-        httparse::Error::TooManyHeaders => Refusal::HEAD_TOO_LARGE,
+        httparse::Error::TooManyHeaders => Refusal::RESPONSE_TOO_LARGE,
         _ => Refusal::BAD_GATEWAY,
     }
 }

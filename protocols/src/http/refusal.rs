@@ -71,6 +71,18 @@ refusals! {
     TRAILER = 400 "malformed" "trailer";
     /// The client took too long for a complete head.
     HEAD_TIMEOUT = 408 "request timeout" "head_timeout";
+    /// The client paused too long within a request's body.
+    BODY_TIMEOUT = 408 "request timeout" "body_timeout";
+    /// The client sends a request's body too slowly.
+    BODY_RATE = 408 "request too slow" "body_rate";
+    /// The client took nothing of a response for too long; it is closed without an answer.
+    RESPONSE_TIMEOUT = 408 "response timeout" "response_timeout";
+    /// The client takes a response too slowly; it is closed without an answer.
+    RESPONSE_RATE = 408 "response too slow" "response_rate";
+    /// The head of a server's answer is longer than `headerlen` or has too many fields.
+    RESPONSE_TOO_LARGE = 413 "request headers too large" "server";
+    /// More interim responses than any server needs.
+    INTERIM = 502 "Bad Gateway" "interim";
     /// Upgrade to websocket while the option is off.
     WEBSOCKET_FORBIDDEN = 403 "Websocket Forbidden" "websocket";
     /// Upgrade without `Connection: upgrade`.

@@ -4,5 +4,6 @@ pub mod access;
 pub mod check;
 pub mod daemon;
 pub mod id;
+pub mod limit;
 pub mod session;
 pub mod table;

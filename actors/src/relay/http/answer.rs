@@ -35,8 +35,7 @@ pub(super) async fn refuse(
     refused: Refused,
 ) -> Ended {
     let refusal = refused.refusal;
-    let kinds = &context.http.refused;
-    *kinds.borrow_mut().entry(refusal.kind).or_default() += 1;
+    context.http.count_refused(refusal);
     let protocol = &session.relay.protocol;
     let reason = refused.reason.unwrap_or_else(|| refusal.message.to_owned());
     if !protocol.return_error || !refused.page {

@@ -274,6 +274,7 @@ impl Driver {
 
     /// Both sides speak freely from now on.
     async fn tunnel(mut self) -> Ended {
+        self.session.set_deadline(&self.context, None);
         let Some(Exchange {
             up,
             down,

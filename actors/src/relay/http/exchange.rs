@@ -8,6 +8,7 @@ use super::super::relays::HostGuard;
 use super::super::session::Ended;
 use super::super::stream::Stream;
 use super::driver::{Driver, broken};
+use super::pace::Pace;
 use super::way::Way;
 use protocols::http::{Method, Refusal, Version};
 use std::io;
@@ -48,6 +49,7 @@ pub(super) struct Exchange {
     /// The response head so far.
     pub(super) head: Vec<u8>,
     pub(super) interim: u32,
+    pub(super) pace: Pace,
     /// The response head was passed on.
     pub(super) answered: bool,
     /// The request once more, if it may be repeated on another connection.
@@ -102,15 +104,34 @@ impl Driver {
             record.received();
         }
         if down && (exchange.broken || (!up && !exchange.client_keep)) {
+            exchange.pace.close(&context, &self.session);
             // The server has answered without wanting all of the request.
             self.account(&exchange);
             return Poll::Ready(Turn::Linger(Ended::done()));
         }
         if up && down {
+            exchange.pace.close(&context, &self.session);
             return Poll::Ready(self.finish(&context, *exchange));
+        }
+        let mut pace = std::mem::take(&mut exchange.pace);
+        let socket = self.client.socket();
+        let slow = pace.judge(cx, &context, &self.session, socket, &exchange);
+        exchange.pace = pace;
+        if let Some(refusal) = slow {
+            let turn = match exchange.answered {
+                true => self.give_up(refusal),
+                false => Turn::Refuse(refusal),
+            };
+            return self.leave(exchange, turn);
         }
         self.exchange = Some(exchange);
         Poll::Pending
+    }
+
+    /// The end of a session that broke a rule when its client could no longer be told.
+    pub(super) fn give_up(&self, refusal: Refusal) -> Turn {
+        self.context.http.count_refused(refusal);
+        Turn::End(Ended::closed(refusal.message))
     }
 
     fn leave(&mut self, exchange: Box<Exchange>, turn: Turn) -> Poll<Turn> {
@@ -200,7 +221,7 @@ impl Driver {
             let taken = match up.advance(bytes) {
                 Ok(taken) => taken,
                 Err(refusal) if exchange.answered => {
-                    return Poll::Ready(Err(Turn::End(Ended::closed(refusal.message))));
+                    return Poll::Ready(Err(self.give_up(refusal)));
                 }
                 Err(refusal) => return Poll::Ready(Err(Turn::Refuse(refusal))),
             };

@@ -5,6 +5,7 @@
 mod answer;
 mod driver;
 mod exchange;
+mod pace;
 mod pool;
 mod request;
 mod response;
@@ -16,7 +17,7 @@ use super::stream::Stream;
 use crate::status::names::{self, Metric};
 use conf::model::{Protocol, Relay, Target};
 use pool::Pool;
-use protocols::http::Head;
+use protocols::http::{Head, Refusal};
 use protocols::rules::{Ruleset, Work};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -82,6 +83,11 @@ impl Shared {
             value: *value,
         }));
         all
+    }
+
+    /// Counts a refused message.
+    fn count_refused(&self, refusal: Refusal) {
+        *self.refused.borrow_mut().entry(refusal.kind).or_default() += 1;
     }
 
     fn count(&self, counter: fn(&Shared) -> &Cell<u64>) {

@@ -98,12 +98,17 @@ impl Pool {
 
     /// Keeps a connection for others.
     pub(super) fn put(&self, context: &Rc<Context>, server: SocketAddr, stream: Stream) {
-        if self.count.get() >= limits::HTTP_POOL_MAX || stale(&stream) {
+        if stale(&stream) {
+            return;
+        }
+        if self.count.get() >= limits::HTTP_POOL_MAX {
+            context.counters.pool_full.up();
             return;
         }
         let mut all = self.by_server.borrow_mut();
         let idle = all.entry(server).or_default();
         if idle.len() >= limits::HTTP_POOL_HOST_MAX {
+            context.counters.pool_full.up();
             return;
         }
         idle.push(Idle {

@@ -5,11 +5,13 @@
 use super::super::access::Record;
 use super::super::connect::{self, Choice};
 use super::super::context::Context;
+use super::super::counters::Count;
 use super::super::relays::HostGuard;
 use super::super::session::{From, Session};
 use super::super::sockets;
 use super::driver::{Driver, Next};
 use super::exchange::{Exchange, Server};
+use super::pace::Pace;
 use super::way::Way;
 use super::{Parts, Shared};
 use conf::limits;
@@ -83,6 +85,7 @@ impl Driver {
             down: Way::new(From::Server),
             head: Vec::new(),
             interim: 0,
+            pace: Pace::default(),
             answered: false,
             again: None,
             choice: Choice::new(&session),
@@ -320,7 +323,7 @@ impl Driver {
             return;
         }
         let mut log = self.session.log.borrow_mut();
-        if !fits(&mut log) {
+        if !fits(&mut log, &self.context.counters.log_full) {
             return;
         }
         self.logged = !work.log.is_empty();
@@ -335,7 +338,7 @@ impl Driver {
             return;
         }
         let mut log = self.session.log.borrow_mut();
-        if !fits(&mut log) {
+        if !fits(&mut log, &self.context.counters.log_full) {
             return;
         }
         self.marks |= !work.log.is_empty();
@@ -347,13 +350,14 @@ impl Driver {
 }
 
 /// Whether more items may be added; says once that some are missing.
-fn fits(log: &mut String) -> bool {
+fn fits(log: &mut String, full: &Count) -> bool {
     const MORE: &str = " ...";
     if log.len() < limits::SESSION_LOG_MAX {
         return true;
     }
     if !log.ends_with(MORE) {
         log.push_str(MORE);
+        full.up();
     }
     false
 }

@@ -193,7 +193,7 @@ impl Driver {
             rest.len()
         } else {
             body.advance(rest)
-                .map_err(|refusal| Turn::End(Ended::closed(refusal.message)))?
+                .map_err(|refusal| self.bad_body(refusal))?
         };
         exchange.server_keep &= taken == rest.len();
         exchange.down.body = body;
@@ -227,7 +227,7 @@ impl Driver {
     ) -> Result<usize, Turn> {
         exchange.interim += 1;
         if exchange.interim > limits::HTTP_INTERIM_MAX {
-            return Err(Turn::Refuse(Refusal::BAD_GATEWAY));
+            return Err(Turn::Refuse(Refusal::INTERIM));
         }
         exchange.expects = false;
         if exchange.version == Version::Http11 {
@@ -237,6 +237,12 @@ impl Driver {
                 .map_err(|error| Turn::End(broken(&error)))?;
         }
         Ok(len)
+    }
+
+    /// The server's body cannot be framed: the client has the head already.
+    fn bad_body(&self, refusal: Refusal) -> Turn {
+        self.context.http.count_refused(Refusal::BAD_GATEWAY);
+        Turn::End(Ended::closed(refusal.message))
     }
 
     /// Takes more of the body.
@@ -249,7 +255,7 @@ impl Driver {
         let taken = exchange
             .down
             .advance(bytes)
-            .map_err(|refusal| Turn::End(Ended::closed(refusal.message)))?;
+            .map_err(|refusal| self.bad_body(refusal))?;
         exchange.server_keep &= taken == bytes.len();
         exchange
             .down

@@ -8,6 +8,7 @@ use super::super::splice::Pipe;
 use super::super::stream::Stream;
 use conf::limits;
 use protocols::http::{Body, Framing, Refusal};
+use std::cell::Cell;
 use std::io;
 use std::task::{Context as Task, Poll, ready};
 
@@ -24,6 +25,8 @@ pub(super) struct Way {
     splicing: bool,
     /// Bytes spliced since the last pause.
     spliced: usize,
+    /// Bytes that the client sent or took.
+    passed: Cell<u64>,
 }
 
 impl Way {
@@ -37,7 +40,24 @@ impl Way {
             pipe: None,
             splicing: false,
             spliced: 0,
+            passed: Cell::new(0),
         }
+    }
+
+    /// Bytes that the client sent, or that were given to its socket, on this way.
+    pub(super) fn passed(&self) -> u64 {
+        self.passed.get()
+    }
+
+    fn pass(&self, side: From, count: usize) {
+        if self.from == side {
+            self.passed.set(self.passed.get().wrapping_add(count as u64));
+        }
+    }
+
+    /// Bytes wait for the receiver.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.rest.is_empty() || self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
 
     /// The body is complete and passed on, as far as [`Way::poll_flush`] was ready.
@@ -76,6 +96,7 @@ impl Way {
             && let Poll::Ready(count) = to.poll_write_some(cx, bytes)
         {
             wrote = count?;
+            self.pass(From::Server, wrote);
         }
         if wrote < bytes.len() {
             self.keep(bytes.get(wrote..).unwrap_or_default());
@@ -123,6 +144,7 @@ impl Way {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         session.touch(self.from, context.clock.seconds());
+        self.pass(From::Server, count);
         Poll::Ready(Ok(count))
     }
 
@@ -137,6 +159,7 @@ impl Way {
     ) -> Poll<io::Result<usize>> {
         let count = ready!(stream.poll_read_some(cx, buffer))?;
         moved(context, session, self.from, count);
+        self.pass(From::Client, count);
         Poll::Ready(Ok(count))
     }
 
@@ -189,6 +212,7 @@ impl Way {
                 self.body.skip(count as u64);
                 self.total = self.total.wrapping_add(count as u64);
                 moved(context, session, self.from, count);
+                self.pass(From::Client, count);
                 Poll::Ready(Ok(Some(count)))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

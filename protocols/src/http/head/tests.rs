@@ -256,7 +256,7 @@ fn long_heads_are_refused_complete_or_not() {
     );
     assert_eq!(
         head.parse_response(b"HTTP/1.1 200 OK\r\nA: 2345", 20),
-        Err(Refusal::HEAD_TOO_LARGE)
+        Err(Refusal::RESPONSE_TOO_LARGE)
     );
     let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A:\r\n".repeat(300));
     assert_eq!(

@@ -83,7 +83,9 @@ fn memory(daemon: &Daemon) -> u64 {
 /// A connection from an address of our own, as another client.
 fn connect_from(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SockAddr::from(SocketAddr::from((from, 0)))).unwrap();
+    socket
+        .bind(&SockAddr::from(SocketAddr::from((from, 0))))
+        .unwrap();
     socket.connect(&to.into()).unwrap();
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(BOUND)).unwrap();
@@ -123,12 +125,19 @@ fn a_flood_from_one_client_leaves_others_their_place() {
         }
     }
     bystander(at);
-    counted(&daemon, &["sessions_refused_total", "limit=\"client\""], 2980.0);
+    counted(
+        &daemon,
+        &["sessions_refused_total", "limit=\"client\""],
+        2980.0,
+    );
     until_true("only so many are open", || {
         held.iter().filter(|stream| open(stream)).count() == 20
     });
     let line = daemon.wait_line("refused: too many sessions of the client");
-    assert!(line.contains("relay www: ") && line.contains(" of 127.0.0.1 "), "{line}");
+    assert!(
+        line.contains("relay www: ") && line.contains(" of 127.0.0.1 "),
+        "{line}"
+    );
     // The places are free again.
     drop(held);
     until_true("the client is served again", || get(local(at), "/").is_ok());
@@ -139,8 +148,14 @@ fn a_relay_has_no_more_sessions_than_it_may() {
     let web = Server::http("web");
     let at = port();
     let daemon = daemon(&http_relay(at, web.port(), "", "session max 10"));
-    let held: Vec<_> = (0..50).map(|_| TcpStream::connect(local(at)).unwrap()).collect();
-    counted(&daemon, &["sessions_refused_total", "limit=\"relay\""], 40.0);
+    let held: Vec<_> = (0..50)
+        .map(|_| TcpStream::connect(local(at)).unwrap())
+        .collect();
+    counted(
+        &daemon,
+        &["sessions_refused_total", "limit=\"relay\""],
+        40.0,
+    );
     until_true("ten are open", || {
         held.iter().filter(|stream| open(stream)).count() == 10
     });
@@ -158,7 +173,9 @@ fn slow_heads_cost_little_memory_and_nobody_else_waits() {
         .map(|_| TcpStream::connect(local(at)).unwrap())
         .collect();
     for stream in &mut slow {
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: slow\r\nX-").unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: slow\r\nX-")
+            .unwrap();
     }
     let began = Instant::now();
     let mut most = 0;
@@ -177,7 +194,10 @@ fn slow_heads_cost_little_memory_and_nobody_else_waits() {
     let mut answer = String::new();
     slow[0].set_read_timeout(Some(BOUND)).unwrap();
     let _ = slow[0].read_to_string(&mut answer);
-    assert!(answer.starts_with("HTTP/1.0 408 Request Timeout\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.0 408 Request Timeout\r\n"),
+        "{answer}"
+    );
     daemon.wait_line("127.0.0.1 -> :0, request timeout (408 Request Timeout)");
 }
 
@@ -187,7 +207,9 @@ fn trickle(at: u16, pause: Option<Duration>) -> String {
     stream
         .write_all(b"POST / HTTP/1.1\r\nHost: slow\r\nContent-Length: 100000\r\n\r\nabc")
         .unwrap();
-    stream.set_read_timeout(Some(pause.unwrap_or(BOUND))).unwrap();
+    stream
+        .set_read_timeout(Some(pause.unwrap_or(BOUND)))
+        .unwrap();
     let end = Instant::now() + BOUND;
     let mut answer = [0; 200];
     loop {
@@ -243,18 +265,36 @@ relay strict {{
         total
     });
     let answer = trickle(patient, None);
-    assert!(answer.starts_with("HTTP/1.0 408 Request Timeout\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.0 408 Request Timeout\r\n"),
+        "{answer}"
+    );
     let answer = trickle(strict, Some(Duration::from_millis(200)));
-    assert!(answer.starts_with("HTTP/1.0 408 Request Timeout\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.0 408 Request Timeout\r\n"),
+        "{answer}"
+    );
     bystander(patient);
     bystander(strict);
     for (relay, reason, kind) in [
-        ("patient", "request timeout (408 Request Timeout)", "body_timeout"),
-        ("strict", "request too slow (408 Request Timeout)", "body_rate"),
+        (
+            "patient",
+            "request timeout (408 Request Timeout)",
+            "body_timeout",
+        ),
+        (
+            "strict",
+            "request too slow (408 Request Timeout)",
+            "body_rate",
+        ),
         ("patient", "response timeout", "response_timeout"),
         ("strict", "response too slow", "response_rate"),
     ] {
-        counted(&daemon, &["http_refused_total", &format!("kind=\"{kind}\"")], 1.0);
+        counted(
+            &daemon,
+            &["http_refused_total", &format!("kind=\"{kind}\"")],
+            1.0,
+        );
         let line = daemon.wait_line(&format!(", {reason}"));
         assert!(line.contains(&format!("relay {relay}, session ")), "{line}");
         assert!(line.contains(", 127.0.0.1 -> "), "{line}");
@@ -272,7 +312,13 @@ fn bad_requests_are_answered_logged_and_counted() {
     let field = |length: usize| format!("GET / HTTP/1.1\r\nA: {}", "x".repeat(length));
     let post = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let cases: [(&str, String, u16, &str, &str); 7] = [
-        ("huge head", field(9000), 413, "request headers too large", "head_too_large"),
+        (
+            "huge head",
+            field(9000),
+            413,
+            "request headers too large",
+            "head_too_large",
+        ),
         (
             "flood of fields",
             format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(400)),
@@ -294,7 +340,13 @@ fn bad_requests_are_answered_logged_and_counted() {
             "chunk size too long",
             "chunk",
         ),
-        ("no chunk size", format!("{post}zz\r\n"), 400, "invalid chunk size", "chunk"),
+        (
+            "no chunk size",
+            format!("{post}zz\r\n"),
+            400,
+            "invalid chunk size",
+            "chunk",
+        ),
         (
             "endless trailers",
             format!("{post}0\r\n{}", "A: b\r\n".repeat(3000)),
@@ -302,7 +354,13 @@ fn bad_requests_are_answered_logged_and_counted() {
             "request headers too large",
             "head_too_large",
         ),
-        ("no HTTP at all", "\u{1}\u{2}\u{3}\r\n\r\n".into(), 400, "malformed", "malformed"),
+        (
+            "no HTTP at all",
+            "\u{1}\u{2}\u{3}\r\n\r\n".into(),
+            400,
+            "malformed",
+            "malformed",
+        ),
     ];
     for (name, bytes, status, reason, kind) in cases {
         let parts = ["http_refused_total", &format!("kind=\"{kind}\"")];
@@ -317,7 +375,11 @@ fn bad_requests_are_answered_logged_and_counted() {
         counted(&daemon, &parts, before + 1.0);
         bystander(at);
     }
-    assert!(web.requests().iter().all(|head| head.contains("Host: test")));
+    assert!(
+        web.requests()
+            .iter()
+            .all(|head| head.contains("Host: test"))
+    );
 }
 
 /// A server that reads and says nothing.
@@ -395,9 +457,23 @@ fn rude(answer: &'static [u8], times: usize) -> (u16, std::thread::JoinHandle<()
 fn bad_servers_are_answered_for_logged_and_counted() {
     const ENDLESS: usize = 200_000;
     let cases: [(&str, &[u8], usize, u16, &str, &str); 6] = [
-        ("garbage", b"\x01\x02\x03 what\r\n\r\n", 1, 500, "malformed", "server"),
+        (
+            "garbage",
+            b"\x01\x02\x03 what\r\n\r\n",
+            1,
+            500,
+            "malformed",
+            "server",
+        ),
         ("huge head", b"HTTP/1.1 200 OK\r\nA: ", 1, 0, "", ""),
-        ("endless blank lines", b"\r\n\r\n", ENDLESS, 502, "Bad Gateway", "server"),
+        (
+            "endless blank lines",
+            b"\r\n\r\n",
+            ENDLESS,
+            502,
+            "Bad Gateway",
+            "server",
+        ),
         (
             "endless interim responses",
             b"HTTP/1.1 103 Early Hints\r\n\r\n",
@@ -437,7 +513,9 @@ fn bad_servers_are_answered_for_logged_and_counted() {
             good.port()
         ));
         let mut client = Http::connect(local(at)).unwrap();
-        client.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        client
+            .send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+            .unwrap();
         let answer = loop {
             let answer = client.answer("GET").unwrap();
             if answer.status >= 200 {
@@ -446,8 +524,15 @@ fn bad_servers_are_answered_for_logged_and_counted() {
         };
         assert_eq!(answer.status, status, "{name}: {}", answer.head);
         let line = daemon.wait_line(&format!(", {reason} ({status} "));
-        assert!(line.contains(&format!(" -> 127.0.0.1:{host}, ")), "{name}: {line}");
-        counted(&daemon, &["http_refused_total", &format!("kind=\"{kind}\"")], 1.0);
+        assert!(
+            line.contains(&format!(" -> 127.0.0.1:{host}, ")),
+            "{name}: {line}"
+        );
+        counted(
+            &daemon,
+            &["http_refused_total", &format!("kind=\"{kind}\"")],
+            1.0,
+        );
         bystander(other);
         drop(client);
         thread.join().unwrap();
@@ -469,9 +554,13 @@ fn a_server_that_never_answers_and_one_with_a_bad_body() {
         silent.port()
     ));
     let mut waiting = Http::connect(local(other)).unwrap();
-    waiting.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    waiting
+        .send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
     let mut client = TcpStream::connect(local(at)).unwrap();
-    client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
     client.set_read_timeout(Some(BOUND)).unwrap();
     let mut answer = String::new();
     let _ = client.read_to_string(&mut answer);
@@ -492,13 +581,13 @@ fn a_server_that_never_answers_and_one_with_a_bad_body() {
 fn a_connection_without_its_proxy_header_is_named() {
     let web = Server::http("web");
     let at = port();
-    let config = http_relay(at, web.port(), "", "session max per client 2").replace(
-        &format!("port {at}"),
-        &format!("port {at} proxy-protocol"),
-    );
+    let config = http_relay(at, web.port(), "", "session max per client 2")
+        .replace(&format!("port {at}"), &format!("port {at} proxy-protocol"));
     let daemon = daemon(&config);
     let mut client = Http::connect(local(at)).unwrap();
-    client.send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    client
+        .send(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
     assert!(client.closed());
     daemon.wait_line("relay www: no PROXY header from 127.0.0.1, connection closed");
     counted(&daemon, &["proxy_headers_missing_total"], 1.0);
@@ -513,14 +602,20 @@ fn a_connection_without_its_proxy_header_is_named() {
     let held: Vec<_> = (0..5).map(|_| ask("192.0.2.1")).collect();
     assert_eq!(held.iter().filter(|(_, served)| *served).count(), 2);
     assert!(ask("192.0.2.2").1);
-    counted(&daemon, &["sessions_refused_total", "limit=\"client\""], 3.0);
+    counted(
+        &daemon,
+        &["sessions_refused_total", "limit=\"client\""],
+        3.0,
+    );
 }
 
 /// An UDP socket from an address of our own.
 fn datagrams_from(from: Ipv4Addr, to: u16) -> UdpSocket {
     let socket = UdpSocket::bind((from, 0)).unwrap();
     socket.connect(local(to)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
     socket
 }
 
@@ -546,7 +641,11 @@ relay any {{
         socket.send(b"x").unwrap();
     }
     counted(&daemon, &["datagrams_dropped_total", "kind=\"full\""], 95.0);
-    counted(&daemon, &["sessions_refused_total", "limit=\"client\""], 95.0);
+    counted(
+        &daemon,
+        &["sessions_refused_total", "limit=\"client\""],
+        95.0,
+    );
     let other = datagrams_from(Ipv4Addr::new(127, 0, 0, 9), at);
     let answer = within(AT_ONCE, "another client is served", || {
         other.send(b"y").unwrap();
@@ -615,13 +714,25 @@ fn dns_messages_that_nobody_asked_for_or_nobody_can_read_are_dropped() {
     for bad in [&good[..11], &good[..20], &answered, &two, &[0xff; 1400]] {
         client.send(bad).unwrap();
     }
-    counted(&daemon, &["datagrams_dropped_total", "kind=\"malformed\""], 5.0);
+    counted(
+        &daemon,
+        &["datagrams_dropped_total", "kind=\"malformed\""],
+        5.0,
+    );
     client.send(&good).unwrap();
     let mut buffer = [0; 512];
     let count = client.recv(&mut buffer).unwrap();
     assert_eq!(buffer[..count], answered[..]);
-    counted(&daemon, &["datagrams_dropped_total", "kind=\"malformed\""], 6.0);
-    counted(&daemon, &["datagrams_dropped_total", "kind=\"unknown\""], 3.0);
+    counted(
+        &daemon,
+        &["datagrams_dropped_total", "kind=\"malformed\""],
+        6.0,
+    );
+    counted(
+        &daemon,
+        &["datagrams_dropped_total", "kind=\"unknown\""],
+        3.0,
+    );
     thread.join().unwrap();
 }
 

@@ -119,7 +119,8 @@ impl Context {
         let room = Room {
             used: self.sessions.len() + self.headers_awaited.get(),
             most: limits::SESSIONS_MAX,
-            short: usize::try_from(descriptor).is_ok_and(|number| number + spare >= self.descriptors),
+            short: usize::try_from(descriptor)
+                .is_ok_and(|number| number + spare >= self.descriptors),
         };
         self.judge(&self.sessions.clients, relay, client, room)
     }

@@ -135,8 +135,7 @@ impl Flows {
             return Err(Lost::Full);
         }
         let mut choice = Choice::by(relay, ip);
-        choice.destination = target::of_datagram(relay, client.local)
-            .map_err(|_| Lost::NoHost)?;
+        choice.destination = target::of_datagram(relay, client.local).map_err(|_| Lost::NoHost)?;
         let Pick { chosen, guard } = connect::choose(context, relay, &choice, tried)
             .or_else(|_| connect::choose(context, relay, &choice, &[]))
             .map_err(|_| Lost::NoHost)?;

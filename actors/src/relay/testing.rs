@@ -58,7 +58,6 @@ pub fn relay(timeout: u64) -> Rc<Relay> {
         ..conf::Config::default()
     };
     let before = Generation::default();
-    let generation =
-        Generation::new(1, Arc::new(config), &RunState::default(), &before).unwrap();
+    let generation = Generation::new(1, Arc::new(config), &RunState::default(), &before).unwrap();
     Rc::clone(&generation.relays[&conf::model::RelayId(1)])
 }

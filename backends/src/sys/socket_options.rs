@@ -65,13 +65,7 @@ fn min_ttl(_: IpAddr) -> Option<(libc::c_int, libc::c_int)> {
 pub fn unsent(socket: impl AsFd) -> io::Result<u64> {
     let mut count: libc::c_int = 0;
     // SAFETY: the descriptor is open because its owner is borrowed; TIOCOUTQ (SIOCOUTQ) writes one integer.
-    let result = unsafe {
-        libc::ioctl(
-            socket.as_fd().as_raw_fd(),
-            libc::TIOCOUTQ,
-            &raw mut count,
-        )
-    };
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut count) };
     match result {
         0 => Ok(u64::try_from(count).unwrap_or(0)),
         _ => Err(io::Error::last_os_error()),
@@ -106,7 +100,10 @@ mod tests {
             written += count as u64;
         }
         let unsent_now = unsent(&client).unwrap();
-        assert!(unsent_now > 0 && unsent_now < written, "{unsent_now} of {written}");
+        assert!(
+            unsent_now > 0 && unsent_now < written,
+            "{unsent_now} of {written}"
+        );
         let mut buffer = vec![0; usize::try_from(written).unwrap()];
         server.read_exact(&mut buffer).unwrap();
         let end = std::time::Instant::now() + std::time::Duration::from_secs(10);

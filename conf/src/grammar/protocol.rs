@@ -322,11 +322,13 @@ impl Parser<'_> {
             Token::Word(w) if w == "body" && !no => {
                 if self.accept_word("rate") {
                     let max = limits::BODY_RATE_MAX;
-                    let n = self.ranged("'body rate' in bytes per second", "invalid rate", 0, max)?;
+                    let n =
+                        self.ranged("'body rate' in bytes per second", "invalid rate", 0, max)?;
                     protocol.http.body_rate = u32::try_from(n).unwrap_or(0);
                 } else {
                     self.expect("timeout")?;
-                    protocol.http.body_timeout = self.client_timeout("'body timeout' in seconds")?;
+                    protocol.http.body_timeout =
+                        self.client_timeout("'body timeout' in seconds")?;
                 }
             }
             _ => return self.unexpected(&lexeme, "an http option: headerlen, [no] websockets"),

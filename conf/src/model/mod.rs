@@ -21,9 +21,7 @@ pub use protocol::{
     HttpOptions, Keypair, Protocol, ProtocolKind, TcpOptions, TlsFlags, TlsOptions,
 };
 pub use redirect::{Forward, PfTag, Redirect, VirtualAddress};
-pub use relay::{
-    Cookie, Listen, ProxyVersion, Relay, RelayTable, SessionMax, Target, Translate,
-};
+pub use relay::{Cookie, Listen, ProxyVersion, Relay, RelayTable, SessionMax, Target, Translate};
 pub use router::{NetRoute, Router};
 pub use rule::{Action, Change, Direction, Family, Key, KeyKind, KeyOp, Legacy, Pattern, Rule};
 pub use table::{Address, HashKey, Host, Mode, Queue, Table};

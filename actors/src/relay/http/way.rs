@@ -51,7 +51,8 @@ impl Way {
 
     fn pass(&self, side: From, count: usize) {
         if self.from == side {
-            self.passed.set(self.passed.get().wrapping_add(count as u64));
+            self.passed
+                .set(self.passed.get().wrapping_add(count as u64));
         }
     }
 

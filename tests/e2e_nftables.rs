@@ -70,12 +70,14 @@ fn undisturbed(kept: &mut [Echo]) {
     }
 }
 
-/// Kills the packet filter engine and waits until the next one took over.
-fn replace_filter_engine(daemon: &Daemon) {
+/// Kills the packet filter engine, does something while there is none, and waits until the next one took over.
+fn replace_filter_engine(daemon: &Daemon, meanwhile: impl FnOnce()) {
     let title = "pf update engine";
     let victim = daemon.role(title).remove(0);
     let mark = daemon.mark();
     daemon.kill(&victim);
+    wait::until_true("its end", || !process::alive(victim.pid));
+    meanwhile();
     daemon.wait_line_since(mark, "pfe: filter init done");
 }
 
@@ -95,7 +97,7 @@ table inet admin {
     balancer.text("nft", &["-f", file.to_str().unwrap()]);
 }
 
-/// Ten times each; a process that died waits longer each time before it is started again.
+/// Ten kills, with a flush while there is no engine and one after; a process that died waits longer each time before it is started again.
 fn kills_and_flushes_lose_nothing(to: SocketAddr) {
     let network = Network::new();
     let _servers = network.serve();
@@ -104,8 +106,9 @@ fn kills_and_flushes_lose_nothing(to: SocketAddr) {
     let mut kept = hold(&network);
     let traffic = Traffic::start(to, Some(&network.client));
     for _ in 0..10 {
-        replace_filter_engine(&daemon);
-        reload_nftables_service(&network.balancer, daemon.scratch());
+        let flush = || reload_nftables_service(&network.balancer, daemon.scratch());
+        replace_filter_engine(&daemon, flush);
+        flush();
         traffic.flows(20);
         undisturbed(&mut kept);
     }
@@ -118,13 +121,13 @@ fn kills_and_flushes_lose_nothing(to: SocketAddr) {
 }
 
 #[test]
-fn ten_kills_and_ten_flushes_lose_no_connection_over_ipv4() {
+fn ten_kills_and_twenty_flushes_lose_no_connection_over_ipv4() {
     needs_namespaces!();
     kills_and_flushes_lose_nothing(addresses()[0]);
 }
 
 #[test]
-fn ten_kills_and_ten_flushes_lose_no_connection_over_ipv6() {
+fn ten_kills_and_twenty_flushes_lose_no_connection_over_ipv6() {
     needs_namespaces!();
     kills_and_flushes_lose_nothing(addresses()[1]);
 }
@@ -546,7 +549,7 @@ fn sessions_packets_and_bytes_of_each_host_are_counted() {
     }
     // The counters go on when the engine is replaced.
     let before = show();
-    replace_filter_engine(&daemon);
+    replace_filter_engine(&daemon, || ());
     daemon.wait_status("redirect", "six", "active");
     let after = wait::until("the counters of the next engine", || {
         let now = show();

@@ -10,7 +10,9 @@ pub mod support;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use open::{Choice, Kind, Publisher, choose, known_tags, open, preview, surroundings, verify};
+pub use open::{
+    Choice, Kind, Publisher, choose, handle, known_tags, open, preview, surroundings, verify,
+};
 pub use relays::Relayed;
 
 use conf::model::{

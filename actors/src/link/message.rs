@@ -326,6 +326,8 @@ pub enum Slot {
     Access(AccessTarget),
     /// Control socket.
     Control,
+    /// What the packet filter engine changes rules with.
+    Filter,
     /// Metrics listener.
     Metrics,
     /// Raw or datagram ICMP socket.

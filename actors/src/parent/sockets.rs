@@ -5,6 +5,7 @@
 use crate::board::Board;
 use crate::link::{Peer, Role, Slot};
 use crate::options::{Backend, Options};
+use backends::filter::{self, Kind, Relayed};
 use backends::sys::listen::{self, Transport};
 use backends::sys::log_target;
 use conf::limits;
@@ -24,6 +25,7 @@ enum Endpoint {
     Shared(SocketAddr, Transport, u32),
     Exclusive(SocketAddr),
     Control(PathBuf),
+    Filter,
     Icmp {
         v6: bool,
     },
@@ -80,6 +82,8 @@ pub struct Places {
     pub syslog: PathBuf,
     /// journald's socket.
     pub journal: PathBuf,
+    /// The kernel knows the packet filter engine by a socket, which it gets from us.
+    pub filter: bool,
 }
 
 impl Places {
@@ -91,6 +95,7 @@ impl Places {
             userland: options.backend == Backend::Userland,
             syslog: options.syslog_socket.clone(),
             journal: options.journal_socket.clone(),
+            filter: options.backend == Backend::Nftables,
         }
     }
 
@@ -242,6 +247,11 @@ fn open(want: &Want, fresh: bool) -> io::Result<OwnedFd> {
         }
         Endpoint::Exclusive(address) => listen::exclusive(*address, want.backlog),
         Endpoint::Control(path) => listen::control(path),
+        Endpoint::Filter => match filter::handle(Kind::Nftables) {
+            Ok(Some(handle)) => Ok(handle),
+            Ok(None) => Err(io::ErrorKind::Unsupported.into()),
+            Err(error) => Err(io::Error::other(error)),
+        },
         Endpoint::Icmp { v6 } => listen::icmp(*v6),
         Endpoint::Board => Board::create(),
         Endpoint::Append(path) => log_target::append(path),
@@ -274,6 +284,19 @@ fn wanted(config: &Config, places: &Places) -> Result<Vec<Want>, String> {
         optional: false,
         foreign: false,
     });
+    let needed = !config.redirects.is_empty();
+    if places.filter && (needed || !Relayed::of(config).is_empty()) {
+        wants.push(Want {
+            slot: Slot::Filter,
+            holder: single(Role::Pfe),
+            endpoint: Endpoint::Filter,
+            backlog: 0,
+            object: "packet filter".to_owned(),
+            // Relays go on without it.
+            optional: !needed,
+            foreign: false,
+        });
+    }
     if let Some(address) = places.metrics {
         wants.push(Want {
             slot: Slot::Metrics,

@@ -68,6 +68,8 @@ pub struct Pfe {
     counters: Rc<Counters>,
     effects: Effects,
     socket: Option<OwnedFd>,
+    /// For the packet filter.
+    handle: Option<OwnedFd>,
     staged: Option<Staged>,
     pub(super) redirects: BTreeMap<RedirectId, (String, Addr<Redirect>)>,
     pub(super) services: BTreeMap<RedirectId, Arc<Service>>,
@@ -107,6 +109,7 @@ impl Pfe {
                 pending: Pending::default(),
                 effects: Effects::default(),
                 socket: None,
+                handle: None,
                 staged: None,
                 redirects: BTreeMap::new(),
                 services: BTreeMap::new(),
@@ -139,6 +142,7 @@ impl Pfe {
                             Ok(board) => self.state.board = Some(Rc::new(board)),
                             Err(error) => tracing::error!("shared counters: {error}"),
                         },
+                        Slot::Filter => self.handle = Some(descriptor),
                         _ => {}
                     }
                 }
@@ -189,6 +193,7 @@ impl Pfe {
         let prepare = self.backend.send(Prepare {
             config: Arc::clone(&config),
             tags: run.tags.clone(),
+            handle: self.handle.take(),
         });
         let answer = prepare.into_actor(self).map(move |result, pfe, _| {
             let result = result.unwrap_or_else(|e| Err(e.to_string()));

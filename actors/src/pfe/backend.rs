@@ -23,6 +23,7 @@ use conf::model::{HostId, RedirectId};
 use protocols::log::table as words;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,13 +32,15 @@ use tokio::net::UnixDatagram;
 
 /// Open the packet filter if it is needed, and say whether it can do what a configuration asks for. Answers whether rules
 /// of an earlier process serve meanwhile.
-#[derive(Clone, Debug, Message)]
+#[derive(Debug, Message)]
 #[rtype(result = "Result<bool, String>")]
 pub struct Prepare {
     /// The configuration.
     pub config: Arc<Config>,
     /// Numbers of tags by name.
     pub tags: BTreeMap<String, u8>,
+    /// What the parent holds for the packet filter, if this is news.
+    pub handle: Option<OwnedFd>,
 }
 
 /// Make the packet filter equal to this.
@@ -104,6 +107,7 @@ pub struct Backend {
     pfe: Addr<Pfe>,
     filter: Option<Box<dyn PacketFilter>>,
     settings: filter::Settings,
+    handle: Option<OwnedFd>,
     last: Option<Apply>,
     /// The last desired state is not in the kernel yet.
     failed: bool,
@@ -128,6 +132,7 @@ impl Backend {
             pfe,
             filter: None,
             settings: filter::Settings::default(),
+            handle: None,
             last: None,
             failed: false,
             told: None,
@@ -162,7 +167,8 @@ impl Backend {
     fn open(&mut self, ctx: &mut Context<Self>) -> Result<(), FilterError> {
         if self.filter.is_none() {
             let kind = self.kind();
-            let mut filter = filter::open(kind, &self.options.table, self.publisher())?;
+            let handle = self.handle.as_ref().and_then(|h| h.try_clone().ok());
+            let mut filter = filter::open(kind, &self.options.table, self.publisher(), handle)?;
             filter.configure(self.settings.clone());
             filter.adopt()?;
             tracing::debug!("{}", words::FILTER_INIT_DONE);
@@ -331,6 +337,9 @@ impl Handler<Prepare> for Backend {
             shared: !self.options.protect_table,
             tags: message.tags,
         };
+        if message.handle.is_some() {
+            self.handle = message.handle;
+        }
         if let Some(filter) = &mut self.filter {
             filter.configure(self.settings.clone());
         }

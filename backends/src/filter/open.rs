@@ -7,6 +7,7 @@ use crate::recording::Recording;
 use crate::userland::Userland;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::str::FromStr;
 
 /// Where the userland backend sends services: to the relay processes.
@@ -101,8 +102,22 @@ fn not_built(kind: Kind) -> FilterError {
     }
 }
 
+/// What a process that never dies holds for the one that changes the packet filter, so that nobody else can change the
+/// rules while that one is started again. `None` where there is no such thing.
+///
+/// # Errors
+/// As [`open`].
+pub fn handle(kind: Kind) -> Result<Option<OwnedFd>, FilterError> {
+    match kind {
+        #[cfg(all(target_os = "linux", feature = "nftables"))]
+        Kind::Nftables => crate::nftables::kernel::handle().map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Opens a packet filter. `table` is the name of its table (anchor, where the system has such); `publisher` is used by
-/// `userland` only. Nothing is changed in the kernel before [`PacketFilter::adopt`].
+/// `userland` only; `handle` is that of [`handle`], without it the packet filter makes its own. Nothing is changed in the
+/// kernel before [`PacketFilter::adopt`].
 ///
 /// # Errors
 /// The process lacks the right, or the kernel or this executable the feature.
@@ -110,14 +125,22 @@ pub fn open(
     kind: Kind,
     table: &str,
     publisher: Publisher,
+    handle: Option<OwnedFd>,
 ) -> Result<Box<dyn PacketFilter>, FilterError> {
     match kind {
         Kind::Recording => Ok(Box::new(Recording::new())),
         Kind::Userland => Ok(Box::new(Userland::new(publisher))),
         #[cfg(all(target_os = "linux", feature = "nftables"))]
-        Kind::Nftables => Ok(Box::new(crate::nftables::kernel::Nftables::open(table)?)),
+        Kind::Nftables => {
+            use crate::nftables::kernel::Nftables;
+            let filter = match handle {
+                Some(handle) => Nftables::over(table, handle),
+                None => Nftables::open(table),
+            };
+            Ok(Box::new(filter?))
+        }
         _ => {
-            let _ = table;
+            let _ = (table, handle);
             Err(not_built(kind))
         }
     }

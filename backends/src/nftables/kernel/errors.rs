@@ -79,7 +79,50 @@ pub fn transaction(table: &str, names: &BTreeMap<u32, String>, refusal: Refusal)
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    fn line_of(what: &str, number: i32) -> String {
+        let names = BTreeMap::from([(7, what.to_owned())]);
+        let refusal = Refusal {
+            sequence: 7,
+            error: io::Error::from_raw_os_error(number),
+        };
+        transaction("relayd", &names, refusal).to_string()
+    }
+
+    #[test]
+    fn a_missing_expression_names_the_rule_and_the_modules() {
+        let line = line_of("rule of h_www: ct mark set numgen inc mod 3", libc::ENOENT);
+        let wanted = "nftables table relayd, rule of h_www: ct mark set numgen inc mod 3: the kernel lacks something this needs; load the nf_tables modules (modprobe -a nft_nat ";
+        assert!(line.starts_with(wanted), "{line}");
+        assert!(!line.contains('\n'));
+        assert!(line_of("chain pre", libc::EOPNOTSUPP).contains("modprobe"));
+    }
+
+    #[test]
+    fn other_refusals_name_object_and_cure_where_there_is_one() {
+        assert_eq!(
+            line_of("table", libc::EPERM),
+            "nftables table relayd belongs to another running relayd; stop it or choose another table name"
+        );
+        assert!(line_of("map live4", libc::EEXIST).contains("delete the table"));
+        assert!(line_of("chain in_em0", libc::ENODEV).contains("no such interface"));
+        assert!(
+            line_of("map live4", libc::ENOMEM).starts_with("nftables table relayd, map live4: ")
+        );
+    }
+
+    #[test]
+    fn no_right_and_no_nf_tables_are_told_apart() {
+        let line = |number| access(&io::Error::from_raw_os_error(number)).to_string();
+        assert_eq!(
+            line(libc::EPROTONOSUPPORT),
+            "packet filter nftables: the kernel has no nf_tables; load the module nf_tables (modprobe nf_tables), or use the packet filter userland"
+        );
+        assert!(line(libc::EPERM).contains("no CAP_NET_ADMIN"));
+        assert!(line(libc::EACCES).contains("no CAP_NET_ADMIN"));
+    }
 
     #[test]
     fn a_kernel_without_tproxy_is_told_apart_from_one_without_nat() {

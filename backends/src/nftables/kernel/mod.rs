@@ -60,6 +60,15 @@ pub fn surroundings(table: &str, desired: &Ruleset) -> Result<Vec<String>, Filte
     Ok(surroundings::warnings(desired))
 }
 
+/// See [`crate::filter::handle`].
+///
+/// # Errors
+/// No right or no kernel support.
+pub fn handle() -> Result<OwnedFd, FilterError> {
+    let netlink = Netlink::open().map_err(|e| errors::access(&e))?;
+    Ok(netlink.into_socket())
+}
+
 /// What the kernel holds of one redirect.
 #[derive(Debug, Default)]
 struct Installed {
@@ -112,7 +121,15 @@ impl Nftables {
     /// # Errors
     /// No right or no kernel support.
     pub fn open(table: &str) -> Result<Nftables, FilterError> {
-        let mut netlink = Netlink::open().map_err(|e| errors::access(&e))?;
+        Nftables::over(table, handle()?)
+    }
+
+    /// The same with the socket that owns the table; as long as any process holds it, the table has its owner.
+    ///
+    /// # Errors
+    /// No right or no kernel support.
+    pub fn over(table: &str, handle: OwnedFd) -> Result<Nftables, FilterError> {
+        let mut netlink = Netlink::over(handle).map_err(|e| errors::access(&e))?;
         dump::table(&mut netlink, Family::Inet, table).map_err(|e| errors::access(&e))?;
         Ok(Nftables {
             table: table.to_owned(),

@@ -2,12 +2,11 @@
 //! Owns one socket to nf_tables (or conntrack) and its buffers.
 //! Must never wait: the kernel answers before the call that asks returns.
 
+use mnl::Bus;
 use mnl::mnl_sys::libc;
-use mnl::{Bus, Socket};
-use nix::fcntl::{FcntlArg, FdFlag};
-use nix::sys::socket::{MsgFlags, recv, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockname, recv, send, setsockopt, sockopt};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A transaction of 10,000 hosts is a few megabytes.
 const BUFFER: usize = 64 * 1024 * 1024;
@@ -18,7 +17,9 @@ const PIECES_MAX: usize = 1_000_000;
 
 /// A socket.
 pub struct Netlink {
-    socket: Socket,
+    socket: OwnedFd,
+    /// The number by which the kernel knows the socket.
+    port: u32,
     sequence: u32,
     /// Lent to the call that reads.
     buffer: Vec<u8>,
@@ -78,22 +79,37 @@ impl Netlink {
     /// # Errors
     /// As socket(2) and bind(2).
     pub fn open() -> io::Result<Netlink> {
-        let netlink = Netlink {
-            socket: Socket::new(Bus::Netfilter)?,
-            sequence: 0,
-            buffer: vec![0; RECEIVE],
-        };
-        // libmnl forgets it, and a check script must not inherit the owner's socket.
-        nix::fcntl::fcntl(&netlink, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        let socket = mnl::Socket::new(Bus::Netfilter)?;
+        // The duplicate is closed on exec, which libmnl forgets: a check script must not inherit the owner's socket.
+        let netlink = Netlink::over(super::raw::borrow(&socket).try_clone_to_owned()?)?;
         // Needs CAP_NET_ADMIN, as everything here; without it the first request says so.
         let _ = setsockopt(&netlink, sockopt::SndBufForce, &BUFFER);
         let _ = setsockopt(&netlink, sockopt::RcvBufForce, &BUFFER);
         Ok(netlink)
     }
 
+    /// The same over a socket that somebody opened.
+    ///
+    /// # Errors
+    /// It is no netlink socket.
+    pub fn over(socket: OwnedFd) -> io::Result<Netlink> {
+        let address: NetlinkAddr = getsockname(socket.as_raw_fd())?;
+        Ok(Netlink {
+            socket,
+            port: address.pid(),
+            sequence: 0,
+            buffer: vec![0; RECEIVE],
+        })
+    }
+
+    /// The socket itself.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
+    }
+
     /// The number by which the kernel knows this socket.
     pub fn port(&self) -> u32 {
-        self.socket.portid()
+        self.port
     }
 
     /// The next sequence number of a request outside a batch.
@@ -158,7 +174,7 @@ impl Netlink {
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         // What an earlier, interrupted call left behind is not an answer to this one.
         self.read(|_, _| true)?;
-        match self.socket.send(bytes)? {
+        match send(self.socket.as_raw_fd(), bytes, MsgFlags::empty())? {
             sent if sent == bytes.len() => Ok(()),
             _ => Err(io::Error::other(
                 "the kernel took only a part of a netlink message",
@@ -192,6 +208,6 @@ impl Netlink {
 
 impl AsFd for Netlink {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        super::raw::borrow(&self.socket)
+        self.socket.as_fd()
     }
 }

@@ -1,0 +1,214 @@
+//! Redirects in user space with the real daemon: the same options as in the kernel, where they make sense. What does not
+//! is refused at `-n` (`e2e_nftables_trouble.rs`); backup tables and datagrams are in `e2e_redirects.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use support::client::Echo;
+use support::servers::Speech;
+use support::{Daemon, Server, port, process, wait};
+
+/// Three servers, called 1, 2 and 3.
+struct Servers {
+    servers: Vec<Server>,
+    target: u16,
+}
+
+impl Servers {
+    fn new() -> Servers {
+        let servers = Server::row(Speech::Echo, &["1", "2", "3"]);
+        let target = servers[0].port();
+        Servers { servers, target }
+    }
+
+    /// A redirect with two relay processes at `at`; `hosts` is the table's list.
+    fn config(&self, at: &str, hosts: &str, mode: &str, options: &str) -> String {
+        format!(
+            "interval 1
+timeout 500
+prefork 2
+table <t> {{ {hosts} }}
+redirect r {{
+	listen on 127.0.0.1 port {at}
+	forward to <t> port {} {mode} check tcp
+	{options}
+}}
+",
+            self.target
+        )
+    }
+
+    fn start(&self, config: &str, hosts: usize) -> Daemon {
+        let daemon = Daemon::start(config);
+        let table = format!("t:{}", self.target);
+        let status = format!("active ({hosts} hosts)");
+        daemon.wait_rows(&[("table", &table, &status), ("redirect", "r", "active")]);
+        daemon
+    }
+}
+
+const ALL: &str = "127.0.0.1 127.0.0.2 127.0.0.3";
+
+fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+fn open(at: u16) -> Echo {
+    wait::until("a connection", || Echo::connect(local(at)).ok())
+}
+
+/// How many of `times` connections reach each server, one after the other.
+fn tally(at: u16, times: usize) -> BTreeMap<String, usize> {
+    let mut tally = BTreeMap::new();
+    for _ in 0..times {
+        *tally.entry(open(at).name).or_default() += 1;
+    }
+    tally
+}
+
+/// The server of each of twenty clients.
+fn clients(at: u16) -> BTreeMap<IpAddr, String> {
+    let client = |n: u8| {
+        let from = IpAddr::from(Ipv4Addr::new(127, 0, 1, n));
+        let to_one = || Echo::connect_from(from, local(at)).ok();
+        (from, wait::until("a connection", to_one).name)
+    };
+    (1..=20).map(client).collect()
+}
+
+#[test]
+fn random_uses_all_hosts() {
+    let servers = Servers::new();
+    let at = port();
+    let config = servers.config(&at.to_string(), ALL, "mode random", "");
+    let _daemon = servers.start(&config, 3);
+    let tally = tally(at, 60);
+    assert_eq!(tally.len(), 3, "{tally:?}");
+    // Never so even by chance in one of many thousand runs, and never so uneven.
+    assert!(tally.values().all(|n| *n >= 5), "{tally:?}");
+}
+
+#[test]
+fn a_host_with_more_weight_gets_more() {
+    let servers = Servers::new();
+    let at = port();
+    let hosts = "127.0.0.1 weight 3 127.0.0.2";
+    let config = servers
+        .config(&at.to_string(), hosts, "", "")
+        .replace("prefork 2", "prefork 1");
+    let _daemon = servers.start(&config, 2);
+    let tally = tally(at, 40);
+    assert_eq!(tally, [("1".to_owned(), 30), ("2".to_owned(), 10)].into());
+}
+
+#[test]
+fn clients_keep_their_host_by_address_in_all_processes_and_over_a_reload() {
+    for (mode, options) in [("", "sticky-address"), ("mode source-hash", "")] {
+        let mut servers = Servers::new();
+        let at = port();
+        let config = servers.config(&at.to_string(), ALL, mode, options);
+        let daemon = servers.start(&config, 3);
+        let first = clients(at);
+        let used: BTreeSet<&String> = first.values().collect();
+        assert_eq!(used.len(), 3, "{first:?}");
+        assert_eq!(clients(at), first);
+        daemon.configure(&config.replace("interval 1", "interval 2"));
+        assert_eq!(daemon.relayctl(&["reload", "-w"]).code, 0);
+        assert_eq!(clients(at), first);
+        let victim = daemon.role("socket relay engine").remove(0);
+        daemon.kill(&victim);
+        wait::until_true("its end", || !process::alive(victim.pid));
+        assert_eq!(clients(at), first);
+        // A host that goes takes only its own clients away, and they come back.
+        servers.servers[1].stop();
+        daemon.wait_status("host", "127.0.0.2", "down");
+        let without = clients(at);
+        for (client, host) in &first {
+            if host == "2" {
+                assert_ne!(without[client], "2");
+            } else if options.is_empty() {
+                assert_eq!(&without[client], host, "{client} moved");
+            }
+        }
+        servers.servers[1].start();
+        daemon.wait_status("host", "127.0.0.2", "up");
+        wait::until_true("all as before", || clients(at) == first);
+    }
+}
+
+#[test]
+fn a_full_host_passes_connections_on() {
+    let servers = Servers::new();
+    let at = port();
+    let hosts = "127.0.0.1 max connections 2 127.0.0.2 max connections 2";
+    let config = servers
+        .config(&at.to_string(), hosts, "", "")
+        .replace("prefork 2", "prefork 1");
+    let _daemon = servers.start(&config, 2);
+    let held: Vec<Echo> = (0..4).map(|_| open(at)).collect();
+    let mut names: Vec<&str> = held.iter().map(|c| c.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["1", "1", "2", "2"]);
+    assert!(Echo::connect(local(at)).is_err(), "both are full");
+    drop(held);
+    assert_eq!(tally(at, 4).len(), 2);
+}
+
+#[test]
+fn least_states_prefers_the_idle_host() {
+    let servers = Servers::new();
+    let at = port();
+    let config = servers
+        .config(&at.to_string(), ALL, "mode least-states", "sticky-address")
+        .replace("sticky-address", "")
+        .replace("prefork 2", "prefork 1");
+    let daemon = Daemon::start(&config);
+    daemon.wait_status("redirect", "r", "active");
+    daemon.wait_status(
+        "table",
+        &format!("t:{}", servers.target),
+        "active (3 hosts)",
+    );
+    let held: Vec<Echo> = (0..6).map(|_| open(at)).collect();
+    let mut names: Vec<&str> = held.iter().map(|c| c.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["1", "1", "2", "2", "3", "3"]);
+    // The connections of one end: the next go there.
+    let (gone, kept): (Vec<Echo>, Vec<Echo>) = held.into_iter().partition(|c| c.name == "2");
+    drop(gone);
+    wait::until_true("two more on 2", || {
+        let more = [open(at), open(at)];
+        more.iter().all(|client| client.name == "2")
+    });
+    drop(kept);
+}
+
+#[test]
+fn a_range_of_ports_is_kept_or_translated_and_sessions_are_counted() {
+    let servers = Servers::new();
+    let at = wait::until("three free ports", || {
+        let first = port();
+        let free = |p| std::net::TcpListener::bind(local(p)).is_ok();
+        (first < 60000 && free(first + 1) && free(first + 2)).then_some(first)
+    });
+    let range = format!("{at}:{}", at + 2);
+    let daemon = servers.start(&servers.config(&range, ALL, "", ""), 3);
+    for p in at..=at + 2 {
+        assert_eq!(tally(p, 2).values().sum::<usize>(), 2);
+    }
+    wait::until_true("six sessions are counted", || {
+        let answer = daemon.relayctl(&["-j", "show", "redirects"]);
+        let all: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+        let redirect = &all["redirects"][0];
+        let shares = redirect["shares"].as_array().unwrap();
+        let sum: u64 = shares.iter().filter_map(|s| s["sessions"].as_u64()).sum();
+        sum == 6 && redirect["statistics"]["total"] == 6
+    });
+}

@@ -43,7 +43,7 @@ pub async fn run(mut link: Link, options: Arc<Options>) -> Result<(), RoleError>
         reported: Reported::default(),
         retired: None,
     };
-    actix::spawn(access::write_batches(Rc::clone(&role.context)));
+    let batches = actix::spawn(access::write_batches(Rc::clone(&role.context)));
     let queues = actix::spawn(queue::run(Rc::clone(&role.context)));
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -58,6 +58,8 @@ pub async fn run(mut link: Link, options: Arc<Options>) -> Result<(), RoleError>
     }
     queues.abort();
     role.close().await;
+    // It holds the link, whose end the parent waits for.
+    batches.abort();
     Ok(())
 }
 

@@ -24,7 +24,10 @@ mod rules;
 use std::fs;
 use std::path::Path;
 
-const CASES: [(&str, fn(&[u8])); 7] = [
+/// What a target does with an input; it must not panic.
+type Run = fn(&[u8]);
+
+const CASES: [(&str, Run); 7] = [
     ("control", control::run),
     ("dns", dns::run),
     ("http_body", http_body::run),

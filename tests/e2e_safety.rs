@@ -453,10 +453,20 @@ fn rude(answer: &'static [u8], times: usize) -> (u16, std::thread::JoinHandle<()
     (at, thread)
 }
 
+/// Name; what the server says and how often; the status, reason and kind that come of it.
+type BadServer = (
+    &'static str,
+    &'static [u8],
+    usize,
+    u16,
+    &'static str,
+    &'static str,
+);
+
 #[test]
 fn bad_servers_are_answered_for_logged_and_counted() {
     const ENDLESS: usize = 200_000;
-    let cases: [(&str, &[u8], usize, u16, &str, &str); 6] = [
+    let cases: [BadServer; 6] = [
         (
             "garbage",
             b"\x01\x02\x03 what\r\n\r\n",

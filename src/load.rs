@@ -47,6 +47,13 @@ pub fn load(
     let mut loaded = conf::load(path, macros, &Files, &System);
     loaded.check_certificates(&Files, certificates == Certificates::Needed);
     let mut messages = messages(&loaded, color);
+    if certificates == Certificates::Needed {
+        let refused = without_tls(&loaded);
+        if !refused.is_empty() {
+            loaded.config = None;
+        }
+        messages.extend(refused);
+    }
     if loaded.diagnostics.dropped > 0 {
         let text = format!("{} more messages", loaded.diagnostics.dropped);
         messages.push(unplaced(loaded.diagnostics.failed(), text));
@@ -55,6 +62,22 @@ pub fn load(
         config: loaded.config,
         messages,
     }
+}
+
+/// Relays that want TLS, which the relay processes cannot speak yet: to serve them in plain text would be worse than
+/// to refuse them.
+fn without_tls(loaded: &Loaded) -> Vec<Message> {
+    let relays = loaded.config.iter().flat_map(|config| &config.relays);
+    let mut blocks: Vec<&str> = relays
+        .filter(|relay| relay.listen.tls || relay.tls_client)
+        .map(|relay| relay.block.as_str())
+        .collect();
+    blocks.dedup();
+    let refused = blocks.iter().map(|block| {
+        let text = format!("relay {block}: TLS is not available in this version, leave out 'tls'");
+        unplaced(true, text)
+    });
+    refused.collect()
 }
 
 fn messages(loaded: &Loaded, color: bool) -> Vec<Message> {

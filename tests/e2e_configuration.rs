@@ -184,6 +184,17 @@ fn certificates_are_judged_before_anything_starts() {
         "{}",
         wrong.stderr
     );
+    // Served in plain text it must not be.
+    let pair = rcgen::generate_simple_self_signed(vec!["www.example.com".to_owned()]).unwrap();
+    scratch.write("shop.pem", &pair.cert.pem());
+    scratch.write("shop.key", &pair.signing_key.serialize_pem());
+    assert_eq!(check(&scratch, &words).code, 0);
+    let daemon = check(&scratch, &["-d", "-f", "f.conf"]);
+    assert_eq!(daemon.code, 1);
+    assert_eq!(
+        daemon.stderr.lines().next(),
+        Some("relay www: TLS is not available in this version, leave out 'tls'")
+    );
 }
 
 #[test]

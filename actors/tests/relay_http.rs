@@ -610,7 +610,15 @@ async fn big_bodies_pass_whatever_the_speed_of_the_client() {
     let setup = relay(&[&web], |_| ()).await;
     let mut client = Client::connect(&setup).await;
     client.send("GET /big HTTP/1.1\r\n\r\n").await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The client does not read until much of the body waits for it.
+    let mut waiting = vec![0; 64 * 1024];
+    let length = waiting.len();
+    within("much of the body", async {
+        while client.socket.peek(&mut waiting).await.unwrap() < length {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let answer = client.response().await;
     assert_eq!(
         answer.len(),

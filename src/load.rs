@@ -31,7 +31,7 @@ pub struct Message {
 /// What it means that a certificate or key cannot be opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Certificates {
-    /// Nothing yet: `-n` may run where keys cannot be read.
+    /// A warning: `-n` may run where keys cannot be read.
     Wanted,
     /// An error: the relay could not serve.
     Needed,

@@ -195,9 +195,7 @@ fn certificates(bytes: &[u8]) -> Result<(), String> {
 fn key(bytes: &[u8]) -> Result<(), String> {
     match PrivateKeyDer::from_pem_slice(bytes) {
         Ok(_) => Ok(()),
-        Err(_) if bytes.windows(9).any(|w| w == b"ENCRYPTED") => {
-            Err("an encrypted key, which a listener cannot use".to_owned())
-        }
+        Err(_) if bytes.windows(9).any(|w| w == b"ENCRYPTED") => Err("an encrypted key".to_owned()),
         Err(error) => Err(pem_reason(&error, "private key")),
     }
 }

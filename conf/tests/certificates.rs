@@ -198,3 +198,31 @@ fn authorities_are_looked_at_where_they_are_used() {
         "{found:?}"
     );
 }
+
+#[test]
+fn a_key_of_an_authority_may_be_encrypted_when_its_password_is_given() {
+    let text = |password: &str| {
+        relay(&format!(
+            "keypair k cert \"/c\", keypair k key \"/k\", ca cert \"/c\", ca key \"/a\" password \"{password}\""
+        ))
+        .replace("forward to", "forward with tls to")
+    };
+    let own = key("EC PRIVATE KEY");
+    let encrypted = key("ENCRYPTED PRIVATE KEY");
+    let found = |password: &str, authority: &[(&str, &str)]| {
+        let files = [&[("/c", CERTIFICATE), ("/k", &*own)], authority].concat();
+        let all = judge(&text(password), &files, true);
+        let errors = all.into_iter().filter(|(s, ..)| *s == Severity::Error);
+        errors.map(|(.., cure)| cure).collect::<Vec<_>>()
+    };
+    assert!(found("secret", &[("/a", &*encrypted)]).is_empty());
+    assert!(found("", &[("/a", &*own)]).is_empty());
+    for (authority, start) in [
+        (vec![], "ca key: /a (No such file"),
+        (vec![("/a", &*encrypted)], "ca key: /a (an encrypted key)"),
+        (vec![("/a", "text")], "ca key: /a (no private key"),
+    ] {
+        let cures = found("", &authority);
+        assert!(cures.len() == 1 && cures[0].starts_with(start), "{cures:?}");
+    }
+}

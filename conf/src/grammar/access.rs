@@ -2,7 +2,7 @@
 //! Owns its words.
 //! Must never open the file it names.
 
-use super::{Parsed, Parser};
+use super::{Parsed, Parser, choice::token};
 use crate::limits;
 use crate::model::{AccessForm, AccessLog, AccessTarget};
 use std::path::PathBuf;
@@ -47,7 +47,6 @@ impl Parser<'_> {
         }
         let span = self.peek().span;
         let name = self.string("a header field's name in quotes")?;
-        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
         if name.is_empty() || name.len() > limits::ACCESS_NAME_MAX || !name.bytes().all(token) {
             return self.error(
                 span,

@@ -95,7 +95,7 @@ impl Parser<'_> {
     }
 }
 
-/// Whether a byte may stand in a cookie's name (RFC 6265, section 4.1.1).
-fn token(byte: u8) -> bool {
+/// Whether a byte may stand in the name of a cookie or header field (a token: RFC 9110, section 5.6.2).
+pub(super) fn token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.!#$%&'*+^`|~".contains(&byte)
 }

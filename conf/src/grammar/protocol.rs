@@ -331,7 +331,7 @@ impl Parser<'_> {
                         self.client_timeout("'body timeout' in seconds")?;
                 }
             }
-            _ => return self.unexpected(&lexeme, "an http option: headerlen, [no] websockets"),
+            _ => return self.unexpected(&lexeme, "an http option: headerlen, [no] websockets, [no] pool, [no] forward body, head timeout, body timeout, body rate"),
         }
         Ok(())
     }

@@ -128,7 +128,7 @@ impl Parser<'_> {
             _ => {
                 return self.unexpected(
                     &lexeme,
-                    "an option of a relay: listen, forward, protocol, session timeout, log access, disable",
+                    "an option of a relay: listen, forward, protocol, session timeout, session max, log access, disable",
                 );
             }
         }

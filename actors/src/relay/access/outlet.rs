@@ -104,7 +104,8 @@ impl Outlet {
         }
         let length = queue.bytes.len().saturating_sub(begin);
         queue.lengths.push_back(length);
-        if queue.lengths.len() == 1 {
+        // The first line wakes the writer, also when the end of a torn one is waiting before it.
+        if queue.lengths.len() <= 2 {
             self.shared.wake.notify_one();
         }
         if queue.waiting() >= limits::ACCESS_BATCH && !queue.blocked {

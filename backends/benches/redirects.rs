@@ -213,6 +213,8 @@ mod measure {
                     (redirects - 1) / 256,
                     (redirects - 1) % 256
                 );
+                // The first ones meet cold caches and the kernel's clearing away of the rules before.
+                connections(to.parse().unwrap());
                 rates[number].push(connections(to.parse().unwrap()));
             }
         }

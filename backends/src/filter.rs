@@ -287,11 +287,13 @@ pub enum FilterError {
         /// The system's error.
         source: std::io::Error,
     },
-    /// The kernel has not what only relays need.
-    #[error("{object}: the kernel lacks this; {cure}")]
+    /// The system has not what only relays need.
+    #[error("{object}: {reason}; {cure}")]
     Lacking {
-        /// The object of the failing message.
+        /// What was asked for.
         object: String,
+        /// What the system answered.
+        reason: String,
         /// What the administrator can do.
         cure: &'static str,
     },

@@ -70,34 +70,49 @@ impl Netlink {
         self.socket.send(&bytes, 0).map(|_| ())
     }
 
-    fn answer(&self, mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
-        let mut buffer = Vec::with_capacity(PIECE);
-        for _ in 0..PIECES_MAX {
-            buffer.clear();
-            self.socket.recv(&mut buffer, libc::MSG_DONTWAIT)?;
-            let mut rest = buffer.as_slice();
-            while let Some((bytes, after)) = first(rest) {
-                rest = after;
-                // A message this library cannot read is about something that is not ours.
-                let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else {
-                    continue;
-                };
-                if message.header.sequence_number != self.sequence {
-                    continue;
+    fn answer(&self, each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+        let receive = |buffer: &mut Vec<u8>| {
+            self.socket.recv(buffer, libc::MSG_DONTWAIT)?;
+            Ok(())
+        };
+        read(self.sequence, receive, each)
+    }
+}
+
+/// Reads an answer to its end and hands its messages to `each`.
+fn read(
+    sequence: u32,
+    mut receive: impl FnMut(&mut Vec<u8>) -> io::Result<()>,
+    mut each: impl FnMut(RouteNetlinkMessage),
+) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(PIECE);
+    for _ in 0..PIECES_MAX {
+        buffer.clear();
+        receive(&mut buffer)?;
+        let mut rest = buffer.as_slice();
+        while let Some((bytes, after)) = first(rest) {
+            rest = after;
+            // A message this library cannot read is about something that is not ours.
+            let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) else {
+                continue;
+            };
+            if message.header.sequence_number != sequence {
+                continue;
+            }
+            match message.payload {
+                NetlinkPayload::Done(end) if end.code != 0 => {
+                    return Err(io::Error::from_raw_os_error(end.code.wrapping_neg()));
                 }
-                match message.payload {
-                    NetlinkPayload::Done(_) => return Ok(()),
-                    NetlinkPayload::Error(error) if error.code.is_some() => {
-                        return Err(error.to_io());
-                    }
-                    NetlinkPayload::Error(_) => return Ok(()),
-                    NetlinkPayload::InnerMessage(inner) => each(inner),
-                    _ => {}
+                NetlinkPayload::Error(error) if error.code.is_some() => {
+                    return Err(error.to_io());
                 }
+                NetlinkPayload::Done(_) | NetlinkPayload::Error(_) => return Ok(()),
+                NetlinkPayload::InnerMessage(inner) => each(inner),
+                _ => {}
             }
         }
-        Err(io::ErrorKind::InvalidData.into())
     }
+    Err(io::ErrorKind::InvalidData.into())
 }
 
 /// The first message of some bytes, and what follows it.
@@ -107,4 +122,33 @@ fn first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let message = bytes.get(..length).filter(|m| m.len() >= 16)?;
     let after = length.div_ceil(4) * 4;
     Some((message, bytes.get(after..).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(code: i32) -> Vec<u8> {
+        let mut bytes = 20u32.to_ne_bytes().to_vec();
+        bytes.extend(3u16.to_ne_bytes());
+        bytes.extend(2u16.to_ne_bytes());
+        bytes.extend(7u32.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(code.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_list_that_ends_with_an_error_is_one() {
+        let ended = |code| {
+            let receive = |buffer: &mut Vec<u8>| {
+                buffer.extend(end(code));
+                Ok(())
+            };
+            read(7, receive, |_| ())
+        };
+        assert!(ended(0).is_ok());
+        let error = ended(-libc::ENOMEM).err();
+        assert_eq!(error.and_then(|e| e.raw_os_error()), Some(libc::ENOMEM));
+    }
 }

@@ -8,7 +8,7 @@ use super::socket::Netlink;
 use super::{Nftables, errors};
 use crate::filter::FilterError;
 use crate::nftables::layout;
-use crate::nftables::model::{Family, SetName};
+use crate::nftables::model::{Family, Set, SetName};
 use nftnl::nftnl_sys::libc;
 use std::io;
 
@@ -98,15 +98,44 @@ impl Nftables {
     }
 
     fn has_services(&mut self) -> Result<bool, FilterError> {
+        Ok(!self.serving_sets()?.is_empty())
+    }
+
+    /// Sets that lead connections to redirects in the kernel, whoever filled them.
+    fn serving_sets(&mut self) -> Result<Vec<Set>, FilterError> {
+        let mut found = Vec::new();
         for set in self.sets.iter().filter(|s| s.name.starts_with("svc")) {
             match dump::elements(&mut self.netlink, set.family, &self.table, set.name) {
                 Ok(elements) if elements.is_empty() => {}
-                Ok(_) => return Ok(true),
+                Ok(_) => found.push(set.clone()),
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
                 Err(error) => return self.asked(Err(error)),
             }
         }
-        Ok(false)
+        Ok(found)
+    }
+
+    /// No new connection is led to a redirect or a relay any more. Looks at the kernel, since after a failed change
+    /// nobody knows what is there.
+    pub(super) fn withdraw(&mut self) -> Result<(), FilterError> {
+        let answer = dump::table(&mut self.netlink, Family::Inet, &self.table);
+        if self.asked(answer)?.is_none() {
+            return Ok(());
+        }
+        let mut transaction = self.transaction();
+        for set in self.serving_sets()? {
+            transaction.flush_set(&set);
+        }
+        transaction.select(Family::Inet);
+        match self.numbers.is_empty() {
+            // There never was a redirect whose connections live on.
+            true => transaction.delete_table(),
+            false => self.withdraw_relays(&mut transaction)?,
+        }
+        match transaction.len() {
+            0 => Ok(()),
+            _ => self.transact(transaction),
+        }
     }
 
     pub(super) fn live_counters(&mut self) -> Result<Counters, FilterError> {

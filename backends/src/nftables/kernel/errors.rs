@@ -51,6 +51,7 @@ pub fn transaction(table: &str, names: &BTreeMap<u32, String>, refusal: Refusal)
         Some(libc::EPERM) => FilterError::Owned(format!("nftables table {table}")),
         Some(libc::ENOENT | libc::EOPNOTSUPP) if is_relays(what) => FilterError::Lacking {
             object,
+            reason: "the kernel lacks this".to_owned(),
             cure: "load the modules of relays (modprobe -a nft_socket nft_tproxy)",
         },
         Some(libc::ENOENT | libc::EOPNOTSUPP) if rule || what.starts_with("chain") => {

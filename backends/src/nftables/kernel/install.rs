@@ -75,6 +75,8 @@ impl Nftables {
     ) -> Result<(), FilterError> {
         match self.install(desired, pairs) {
             Err(error) if self.resync => Err(error),
+            // The kernel said what it has not; that is no wrong picture.
+            Err(error @ FilterError::Lacking { .. }) => Err(error),
             Err(_) => {
                 // Our picture of the kernel was wrong: once more from scratch, which needs no picture.
                 self.resync = true;
@@ -93,13 +95,14 @@ impl Nftables {
             self.rewrite(&base, &parts)?;
             self.base = base;
             self.installed = parts;
+            self.relays.installed.clone_from(&desired.relays);
             self.resync = false;
             return Ok(());
         }
         let after = pairs.iter().filter_map(|p| p.after.map(AsRef::as_ref));
         let parts = self.parts(after)?;
         let mut change = Change::default();
-        let relays = self.relays.lacking() || self.current.relays != desired.relays;
+        let relays = self.relays.installed != desired.relays;
         let base =
             (relays || pairs.iter().any(Pair::reshaped)).then(|| crate::nftables::base(desired));
         if let Some(base) = &base {
@@ -124,6 +127,7 @@ impl Nftables {
         }
         self.base = base.unwrap_or_else(|| std::mem::take(&mut self.base));
         self.installed.extend(parts);
+        self.relays.installed.clone_from(&desired.relays);
         Ok(())
     }
 

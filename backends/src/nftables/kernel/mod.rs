@@ -5,6 +5,7 @@
 mod adopt;
 mod change;
 mod conntrack;
+mod delivery;
 mod dump;
 mod encode;
 mod errors;
@@ -112,7 +113,7 @@ pub struct Nftables {
     netdev: bool,
     /// Lines for the log, delivered by the next tick.
     notices: Vec<String>,
-    relays: relays::State,
+    relays: delivery::State,
 }
 
 impl Nftables {
@@ -149,7 +150,7 @@ impl Nftables {
             labels: Labels::read(),
             netdev: false,
             notices: Vec::new(),
-            relays: relays::State::default(),
+            relays: delivery::State::default(),
         })
     }
 
@@ -234,7 +235,7 @@ impl PacketFilter for Nftables {
         self.notices.extend(restored);
         self.balance_states()?;
         self.balance_limits()?;
-        self.restore_delivery()?;
+        self.look_after_relays()?;
         Ok(std::mem::take(&mut self.notices))
     }
 
@@ -253,22 +254,11 @@ impl PacketFilter for Nftables {
     }
 
     fn release(&mut self) -> Result<(), FilterError> {
-        if self.flags.is_none() || self.resync {
-            // Nothing was installed by us.
-            return self.remove_delivery();
+        if self.flags.is_none() {
+            // The table is not ours, and nothing was installed by us.
+            return Ok(());
         }
-        let mut transaction = self.transaction();
-        for set in self.sets.iter().filter(|s| s.name.starts_with("svc")) {
-            if set.family == Family::Inet || self.netdev {
-                transaction.flush_set(set);
-            }
-        }
-        match self.numbers.is_empty() {
-            // There never was a redirect whose connections live on.
-            true => transaction.delete_table(),
-            false => self.withdraw_relays(&mut transaction),
-        }
-        self.transact(transaction)?;
+        self.withdraw()?;
         self.resync = true;
         self.remove_delivery()
     }
@@ -287,7 +277,6 @@ impl PacketFilter for Nftables {
             transaction.delete_table();
         }
         self.transact(transaction)?;
-        self.remove_delivery()?;
         self.netdev = false;
         self.flags = None;
         self.monitor = None;
@@ -296,7 +285,7 @@ impl PacketFilter for Nftables {
         self.counted.clear();
         self.installed.clear();
         self.current = Ruleset::default();
-        Ok(())
+        self.remove_delivery()
     }
 
     fn preview(&self, desired: &Ruleset) -> String {

@@ -151,7 +151,10 @@ fn without_what_relays_need_a_change_of_hosts_writes_no_rules() {
     filter.apply(&with_relay(&www)).unwrap();
     let told = ticks(&mut filter, 1);
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].contains("modprobe -a nft_socket nft_tproxy"), "{told:?}");
+    assert!(
+        told[0].contains("modprobe -a nft_socket nft_tproxy"),
+        "{told:?}"
+    );
     assert!(!policy_routing(&network));
     for (down, up) in [(0, 1), (1, 0), (0, 1)] {
         set_state(&mut www, down, ServerState::Down);
@@ -199,7 +202,10 @@ fn a_clean_stop_after_a_failed_round_redirects_nothing() {
     assert!(!is_withdrawn(&network));
     filter.release().unwrap();
     assert!(is_withdrawn(&network));
-    assert!(has_chain(&network, "r_www"), "established connections go on");
+    assert!(
+        has_chain(&network, "r_www"),
+        "established connections go on"
+    );
     filter.release().unwrap();
 }
 

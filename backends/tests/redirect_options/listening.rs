@@ -1,9 +1,9 @@
 //! What a redirect looks at and does to a connection besides the choice of its host.
 
+use super::hold;
 use super::network::services::{
     PORT, backend, from_client, listener, rules, service, spread, start_servers, virtuals,
 };
-use super::hold;
 use super::network::{self, Network, Server, VIRTUAL, ask, tally, until};
 use backends::filter::PacketFilter;
 use conf::model::PfTag;

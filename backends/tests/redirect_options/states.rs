@@ -1,10 +1,10 @@
 //! Connections as the kernel tracks them: ended with their server, asked for where they wanted to go.
 
+use super::hold;
 use super::network::services::{
     PORT, SERVER_PORT, backend, from_client, rules, service, set_state, start_servers, virtuals,
 };
 use super::network::{self, Network, alive, ask};
-use super::hold;
 use backends::filter::{PacketFilter, ServerState, Settings};
 use std::net::{SocketAddr, UdpSocket};
 

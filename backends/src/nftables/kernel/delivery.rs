@@ -220,7 +220,8 @@ impl Nftables {
             }
             Err(error) => Err(error),
             Ok(()) => {
-                let line = "the system has what relays that use other addresses need: they work now";
+                let line =
+                    "the system has what relays that use other addresses need: they work now";
                 self.notices.push(line.to_owned());
                 Ok(())
             }

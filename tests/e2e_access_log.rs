@@ -66,6 +66,7 @@ fn a_request_has_one_name_in_log_header_show_sessions_and_session_line() {
     assert_eq!(text(&second, "id"), id);
     assert_eq!(text(&second, "session"), session);
     assert_eq!(text(&first, "tag"), "blue");
+    assert_eq!(text(&first, "label"), "lime");
     assert_eq!(text(&first["http"], "target"), "/tagged?token=*");
     assert_eq!(text(&second, "relay"), "www");
     assert_eq!(text(&second, "client"), "127.0.0.1");
@@ -155,7 +156,7 @@ relay questions {{
     );
     let line = find("\"GET /blocked HTTP/1.1\" 403 0 ");
     assert!(
-        line.contains("server=- ") && line.contains("reason=\"Forbidden"),
+        line.contains("server=- label=\"not %22you%22\" ") && line.contains("reason=\"Forbidden"),
         "{line}"
     );
     let line = find("] \"-\" 400 0 \"-\" \"-\" id=");
@@ -197,7 +198,7 @@ fn names_are_unique_over_processes_and_their_restarts() {
         }
     };
     ask(20);
-    wait_lines(&file, 20);
+    let before = wait_lines(&file, 20).len();
     for process in daemon.role("socket relay engine") {
         daemon.kill(&process);
     }
@@ -211,6 +212,13 @@ fn names_are_unique_over_processes_and_their_restarts() {
         .map(|l| text(&json(l), "id").to_owned())
         .collect();
     assert_eq!(names.len(), all.len());
-    let processes: BTreeSet<&str> = names.iter().filter_map(|n| n.split('-').next()).collect();
-    assert!(processes.len() >= 2, "{processes:?}");
+    // The numbers of sessions begin anew after a restart, so the names of processes must not.
+    let (before, after) = all.split_at(before);
+    let processes = |lines: &[String]| -> BTreeSet<String> {
+        let id = |line: &String| text(&json(line), "id").to_owned();
+        let process = |id: String| id.split('-').next().map(str::to_owned);
+        lines.iter().map(id).filter_map(process).collect()
+    };
+    let (old, new) = (processes(before), processes(after));
+    assert!(!new.is_empty() && old.is_disjoint(&new), "{old:?} {new:?}");
 }

@@ -14,8 +14,8 @@ pub fn http_relay(at: u16, server: u16, log: &str) -> String {
 http protocol web {{
 	return error
 	match request header set \"X-Request-Id\" value \"$REQUEST_ID\"
-	match request path \"/tagged\" tag \"blue\"
-	block request path \"/blocked\"
+	match request path \"/tagged\" tag \"blue\" label \"lime\"
+	block request path \"/blocked\" label \"not \\\"you\\\"\"
 }}
 relay www {{
 	listen on 127.0.0.1 port {at}

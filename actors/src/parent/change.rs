@@ -42,6 +42,8 @@ pub struct Change {
     request: Request,
     /// Numbers of objects added, changed, removed.
     difference: [usize; 3],
+    /// The targets of access logs are to be opened again afterwards: it was asked for after these were opened.
+    reopen: bool,
 }
 
 /// A file was read.
@@ -70,6 +72,7 @@ impl Parent {
                 file: None,
             },
             difference: [0; 3],
+            reopen: false,
         };
         self.stage(change, ctx);
     }
@@ -225,15 +228,20 @@ impl Parent {
         self.next_reload(ctx);
     }
 
-    /// Opens the files of access logs again if they were rotated, and sockets whose program was started again. What is
-    /// on its way to be staged opened them just now.
+    /// Opens the files of access logs again if they were rotated, and sockets whose program was started again. During a
+    /// change it waits for its end, which decides whose targets they are.
     pub(super) fn reopen_logs(&mut self) {
-        if self.change.is_some() || !self.sockets.reopen_logs(&self.config, &self.places) {
+        if let Some(change) = &mut self.change {
+            change.reopen = true;
+            return;
+        }
+        if self.ending.is_some() || !self.sockets.reopen_logs(&self.config, &self.places) {
             return;
         }
         for (peer, child) in &mut self.children {
+            // One that prepares was given the old ones already.
             if peer.role == Role::Relay
-                && child.phase == Phase::Running
+                && matches!(child.phase, Phase::Running | Phase::Starting(_))
                 && child.hand(self.sockets.of(*peer)).is_err()
             {
                 hangs(*peer, child);
@@ -246,10 +254,16 @@ impl Parent {
         let Some(change) = self.change.take_if(|c| c.waiting.is_empty()) else {
             return;
         };
-        if change.errors.is_empty() {
+        let accepted = change.errors.is_empty();
+        let reopen = change.reopen;
+        if accepted {
             self.commit(change);
         } else {
             self.abort(change, ctx);
+        }
+        // What was opened for a change that came to nothing is gone with it.
+        if reopen || !accepted {
+            self.reopen_logs();
         }
         self.next_reload(ctx);
     }
@@ -475,6 +489,7 @@ impl Handler<Loaded> for Parent {
                     errors: Vec::new(),
                     request,
                     difference,
+                    reopen: false,
                 };
                 self.stage(change, ctx);
             }

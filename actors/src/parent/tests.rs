@@ -5,6 +5,8 @@
     clippy::indexing_slicing,
     clippy::panic
 )]
+mod logs;
+
 use super::*;
 use crate::RoleError;
 use crate::link::{Incoming, Link, Message, Outgoing, PARENT, Peer, Role, Slot, To};
@@ -229,6 +231,16 @@ const PFE: Peer = Peer {
 
 /// Runs `test` beside a daemon that serves `first`; answers the daemon's exit status as text.
 fn daemon(name: &str, first: Config, test: impl Future<Output = ()> + 'static) -> String {
+    daemon_with(name, first, loader(), test)
+}
+
+/// The same with a loader of its own.
+fn daemon_with(
+    name: &str,
+    first: Config,
+    loader: Loader,
+    test: impl Future<Output = ()> + 'static,
+) -> String {
     let socket = std::env::temp_dir().join(format!("relayd-parent-{name}-{}", std::process::id()));
     let options = Options {
         socket: socket.clone(),
@@ -247,7 +259,7 @@ fn daemon(name: &str, first: Config, test: impl Future<Output = ()> + 'static) -
         },
         config: first,
         file: PathBuf::from("bad.conf"),
-        loader: loader(),
+        loader,
         verbose: 0,
     };
     let system = actix::System::with_tokio_rt(child::runtime);

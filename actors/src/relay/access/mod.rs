@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// What the outlets of a process share.
 #[derive(Debug, Default)]
@@ -80,26 +80,39 @@ impl Outlets {
             .max()
             .unwrap_or(Left::Nothing)
     }
-}
 
-/// Writes lines in batches, as long as the process runs.
-pub(super) async fn write_batches(context: Rc<Context>) {
-    let shared = Rc::clone(&context.access.shared);
-    loop {
-        shared.wake.notified().await;
+    /// Whether it is time to ask for a target that is away; each has its own interval.
+    fn ask(&self, now: Instant) -> bool {
+        let all = self.all.borrow();
+        // Each of them is asked for at once: no short cut.
+        all.values().filter(|outlet| outlet.ask(now)).count() > 0
+    }
+
+    /// Writes lines in batches for ever; `reopen` asks for the targets that are away.
+    async fn write_batches(&self, reopen: impl Fn()) {
         loop {
-            sleep(limits::ACCESS_DELAY).await;
-            match context.access.flush() {
-                Left::Nothing => break,
-                Left::Blocked => {}
-                Left::Gone => {
-                    // Asked again if this finds no room.
-                    let _ = context.link.try_send(PARENT, Message::ReopenLogs);
-                    sleep(limits::ACCESS_REOPEN_INTERVAL).await;
+            self.shared.wake.notified().await;
+            loop {
+                sleep(limits::ACCESS_DELAY).await;
+                match self.flush() {
+                    Left::Nothing => break,
+                    Left::Blocked => {}
+                    Left::Gone if self.ask(Instant::now()) => reopen(),
+                    // Nobody else's lines wait for it.
+                    Left::Gone => {}
                 }
             }
         }
     }
+}
+
+/// Writes lines in batches, as long as the process runs.
+pub(super) async fn write_batches(context: Rc<Context>) {
+    let reopen = || {
+        // Asked again if this finds no room.
+        let _ = context.link.try_send(PARENT, Message::ReopenLogs);
+    };
+    context.access.write_batches(reopen).await;
 }
 
 /// The access log of a relay and its outlet.

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use tokio::time::Instant;
 
 /// `LOG_DAEMON` and `LOG_INFO`.
 const SYSLOG_PRIORITY: u8 = (3 << 3) | 6;
@@ -46,9 +47,13 @@ struct Queue {
     lengths: VecDeque<usize>,
     /// A part of the first line was written.
     torn: bool,
+    /// The first line is no line, but ends one whose rest was lost.
+    ending: bool,
     blocked: bool,
     /// Lines lost since all was well.
     lost: u64,
+    /// When the target was asked for, while it is away.
+    asked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -70,13 +75,16 @@ impl Outlet {
 
     pub(super) fn install(&self, descriptor: OwnedFd) {
         let mut queue = self.queue.borrow_mut();
-        queue.forget_torn();
+        if queue.forget_torn() {
+            self.lose(&mut queue, 1, "the target was opened again within one");
+        }
         queue.sink = Some(Sink {
             datagrams: !matches!(self.target, AccessTarget::File(_)),
             atomic: log_target::atomic(&descriptor),
             file: File::from(descriptor),
         });
         queue.blocked = false;
+        queue.asked = None;
         drop(queue);
         self.flush();
     }
@@ -116,6 +124,19 @@ impl Outlet {
     /// Writes what waits, as far as the target takes it.
     pub(super) fn flush(&self) -> Left {
         self.write(&mut self.queue.borrow_mut())
+    }
+
+    /// Whether lines wait for a target that is away and was not asked for within the interval; then it is asked for now.
+    pub(super) fn ask(&self, now: Instant) -> bool {
+        let mut queue = self.queue.borrow_mut();
+        let recently = queue
+            .asked
+            .is_some_and(|at| now.saturating_duration_since(at) < limits::ACCESS_REOPEN_INTERVAL);
+        let ask = queue.sink.is_none() && queue.waiting() > 0 && !recently;
+        if ask {
+            queue.asked = Some(now);
+        }
+        ask
     }
 
     fn write(&self, queue: &mut Queue) -> Left {
@@ -163,18 +184,22 @@ impl Outlet {
     }
 
     fn lose_all(&self, queue: &mut Queue, why: &str) {
-        let lines = queue.lengths.len() as u64;
+        let waiting = queue.lengths.len() as u64;
+        let lines = waiting.saturating_sub(u64::from(queue.ending));
         queue.start = queue.bytes.len();
         queue.lengths.clear();
         self.lose(queue, lines, why);
-        if queue.torn {
+        // An end that was not written is still owed.
+        queue.ending |= queue.torn;
+        queue.torn = false;
+        if queue.ending {
             queue.bytes.push(b'\n');
             queue.lengths.push_back(1);
         }
     }
 
     fn lose(&self, queue: &mut Queue, lines: u64, why: &str) {
-        if queue.lost == 0 {
+        if lines > 0 && queue.lost == 0 {
             tracing::warn!("access log {}: lines are lost: {why}", self.target);
         }
         queue.lost = queue.lost.saturating_add(lines);
@@ -231,20 +256,23 @@ impl Queue {
                 return lines;
             }
             left -= *first;
-            lines += 1;
+            lines += u64::from(!std::mem::take(&mut self.ending));
             self.lengths.pop_front();
             self.torn = false;
         }
         lines
     }
 
-    /// The rest of a line whose beginning went elsewhere is of no use to a new target.
-    fn forget_torn(&mut self) {
-        if std::mem::take(&mut self.torn)
-            && let Some(rest) = self.lengths.pop_front()
-        {
+    /// The rest of a line whose beginning went elsewhere is of no use to a new target; answers whether a line was lost.
+    fn forget_torn(&mut self) -> bool {
+        let torn = std::mem::take(&mut self.torn);
+        if !torn && !self.ending {
+            return false;
+        }
+        if let Some(rest) = self.lengths.pop_front() {
             self.start = self.start.saturating_add(rest);
         }
+        !std::mem::take(&mut self.ending)
     }
 
     fn compact(&mut self) {
@@ -266,113 +294,4 @@ fn too_long(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic
-    )]
-    use super::*;
-    use protocols::log::access::Times;
-    use protocols::log::id::SessionId;
-    use std::io::{Read, Seek};
-    use std::os::unix::net::UnixStream;
-    use std::time::Duration;
-
-    fn outlet() -> Outlet {
-        let target = AccessTarget::File("/x".into());
-        Outlet::new(target, Rc::default())
-    }
-
-    fn say(outlet: &Outlet, number: u64) {
-        let line = Line {
-            session: SessionId { process: 1, number },
-            began: Duration::ZERO,
-            relay: "www",
-            client: "127.0.0.1:1".parse().unwrap(),
-            server: None,
-            host: None,
-            http: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            times: Times::default(),
-            tag: None,
-            label: None,
-            reason: "done",
-        };
-        outlet.line(AccessForm::Json, &line);
-    }
-
-    /// Numbers of the sessions in lines that must all be whole.
-    fn numbers(text: &str) -> Vec<u64> {
-        let number = |line: &str| -> Option<u64> {
-            let value: serde_json::Value = serde_json::from_str(line).expect(line);
-            value["session"].as_str()?.split('-').nth(1)?.parse().ok()
-        };
-        text.lines().filter_map(number).collect()
-    }
-
-    #[test]
-    fn lines_wait_for_their_target_within_bounds_and_the_rest_is_counted() {
-        let outlet = outlet();
-        for number in 0..20_000 {
-            say(&outlet, number);
-        }
-        assert_eq!(outlet.flush(), Left::Gone);
-        assert!(outlet.queue.borrow().bytes.len() <= limits::ACCESS_BUFFER_MAX);
-        let mut file = tempfile();
-        outlet.install(file.try_clone().unwrap().into());
-        assert_eq!(outlet.flush(), Left::Nothing);
-        let mut text = String::new();
-        file.rewind().unwrap();
-        file.read_to_string(&mut text).unwrap();
-        let written = numbers(&text);
-        assert!(written.iter().copied().eq(0..written.len() as u64));
-        assert_eq!(outlet.shared.written.get(), written.len() as u64);
-        assert_eq!(outlet.shared.lost.get(), 20_000 - written.len() as u64);
-        assert!(outlet.queue.borrow().bytes.capacity() <= 2 * limits::ACCESS_BATCH);
-    }
-
-    #[test]
-    fn a_line_that_was_torn_is_finished_or_forgotten_but_never_mixed() {
-        let outlet = outlet();
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        outlet.install(OwnedFd::from(ours));
-        let mut number = 0;
-        while outlet.flush() != Left::Blocked {
-            say(&outlet, number);
-            number += 1;
-        }
-        // Another target begins with a whole line; what the first one got ends within one at most.
-        let mut file = tempfile();
-        outlet.install(file.try_clone().unwrap().into());
-        say(&outlet, number);
-        assert_eq!(outlet.flush(), Left::Nothing);
-        let mut text = String::new();
-        file.rewind().unwrap();
-        file.read_to_string(&mut text).unwrap();
-        let second = numbers(&text);
-        let mut first = String::new();
-        theirs.read_to_string(&mut first).unwrap();
-        let whole = first.rfind('\n').map_or(0, |at| at + 1);
-        let first = numbers(&first[..whole]);
-        assert!(first.iter().copied().eq(0..first.len() as u64));
-        assert_eq!(second.last(), Some(&number));
-        assert!(second.windows(2).all(|w| w[1] == w[0] + 1));
-        assert!(second[0] - first.len() as u64 <= 1);
-    }
-
-    fn tempfile() -> File {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("relayd-outlet-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let mut options = File::options();
-        let file = options.read(true).append(true).create_new(true).open(&path);
-        std::fs::remove_file(&path).unwrap();
-        file.unwrap()
-    }
-}
+mod tests;

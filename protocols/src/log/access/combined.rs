@@ -2,9 +2,14 @@
 //! Owns their order, which log readers rely on: new fields go to the end.
 //! Must never leave a field of the common part out.
 
-use super::{Line, Seconds, room, shown_text};
+use super::text::{append, append_at_most, number, padded};
+use super::{Http, Line, room};
 use crate::http::clf_date;
 use std::io::Write;
+use std::time::Duration;
+
+/// Longest reason in a line.
+const REASON_MAX: usize = 128;
 
 /// `-` for nothing.
 fn or_dash(text: &str) -> &str {
@@ -14,74 +19,80 @@ fn or_dash(text: &str) -> &str {
 /// Writes the line; writing to memory cannot fail.
 pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    let client = line.client.ip();
-    let date = clf_date(line.began.as_secs());
+    let _ = write!(out, "{}", line.client.ip());
+    out.extend_from_slice(b" - - [");
+    clf_date(line.began.as_secs(), out);
+    out.extend_from_slice(b"] \"");
     match line.http {
-        Some(http) if !http.method.is_empty() => {
-            let _ = write!(
-                out,
-                "{client} - - [{date}] \"{} {} {}\" {:03} {} \"{}\" \"{}\"",
-                http.method,
-                http.target,
-                http.version,
-                http.status,
-                http.body,
-                or_dash(http.referer),
-                or_dash(http.agent),
-            );
-        }
-        Some(http) => {
-            let _ = write!(
-                out,
-                "{client} - - [{date}] \"-\" {:03} {} \"-\" \"-\"",
-                http.status, http.body
-            );
-        }
-        None => {
-            let bytes = line.bytes_out;
-            let _ = write!(out, "{client} - - [{date}] \"-\" 000 {bytes} \"-\" \"-\"");
-        }
+        Some(http) if !http.method.is_empty() => request(&http, out),
+        Some(http) => unread(http.status, http.body, out),
+        None => unread(0, line.bytes_out, out),
     }
     fields(line, start, out);
 }
 
-fn fields(line: &Line<'_>, start: usize, out: &mut Vec<u8>) {
-    match line.request_id() {
-        Some(id) => {
-            let _ = write!(out, " id={id}");
-        }
-        None => {
-            let _ = write!(out, " id={}", line.session);
-        }
+fn request(http: &Http<'_>, out: &mut Vec<u8>) {
+    for (text, end) in [
+        (http.method, " "),
+        (http.target, " "),
+        (http.version, "\" "),
+    ] {
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(end.as_bytes());
     }
-    let relay = shown_text(line.relay.as_bytes());
-    let _ = write!(out, " relay=\"{relay}\" port={}", line.client.port());
+    padded(out, http.status.into(), 3);
+    out.push(b' ');
+    number(out, http.body);
+    for text in [http.referer, http.agent] {
+        out.extend_from_slice(b" \"");
+        out.extend_from_slice(or_dash(text).as_bytes());
+        out.push(b'"');
+    }
+}
+
+/// Of a request that could not be read, or of none.
+fn unread(status: u16, body: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"-\" ");
+    padded(out, status.into(), 3);
+    out.push(b' ');
+    number(out, body);
+    out.extend_from_slice(b" \"-\" \"-\"");
+}
+
+fn fields(line: &Line<'_>, start: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b" id=");
+    let _ = match line.request_id() {
+        Some(id) => write!(out, "{id}"),
+        None => write!(out, "{}", line.session),
+    };
+    quoted(out, "relay", line.relay);
+    out.extend_from_slice(b" port=");
+    number(out, line.client.port().into());
+    out.extend_from_slice(b" server=");
     match line.server {
         Some(server) => {
-            let _ = write!(out, " server={server}");
+            let _ = write!(out, "{server}");
         }
-        None => out.extend_from_slice(b" server=-"),
+        None => out.push(b'-'),
     }
-    if let Some((table, host)) = line.host {
-        let (table, host) = (shown_text(table.as_bytes()), shown_text(host.as_bytes()));
-        let _ = write!(out, " table=\"{table}\" host=\"{host}\"");
-    }
-    for (name, text) in [("tag", line.tag), ("label", line.label)] {
-        if let Some(text) = text.map(|t| shown_text(t.as_bytes())) {
-            let _ = write!(out, " {name}=\"{text}\"");
+    let host = line.host;
+    for (name, text) in [
+        ("table", host.map(|h| h.0)),
+        ("host", host.map(|h| h.1)),
+        ("tag", line.tag),
+        ("label", line.label),
+    ] {
+        if let Some(text) = text {
+            quoted(out, name, text);
         }
     }
     if let Some(http) = line.http {
-        let further = http.headers.iter();
-        let vhost = (!http.host.is_empty()).then_some(("vhost", http.host));
-        let further = further.map(|(name, value)| (name.as_str(), value.as_str()));
-        for (name, value) in vhost.into_iter().chain(further) {
-            if name.len() + value.len() + 4 <= room(out, start) {
-                let _ = write!(out, " {name}=\"{value}\"");
-            }
-        }
+        further(&http, start, out);
     }
-    let _ = write!(out, " in={} out={}", line.bytes_in, line.bytes_out);
+    for (name, count) in [("in", line.bytes_in), ("out", line.bytes_out)] {
+        named(out, name);
+        number(out, count);
+    }
     for (name, time) in [
         ("request", line.times.request),
         ("connect", line.times.connect),
@@ -89,10 +100,49 @@ fn fields(line: &Line<'_>, start: usize, out: &mut Vec<u8>) {
         ("total", Some(line.times.total)),
     ] {
         if let Some(time) = time {
-            let _ = write!(out, " {name}={}", Seconds(time));
+            named(out, name);
+            seconds(out, time);
         }
     }
-    let mut reason = shown_text(line.reason.as_bytes());
-    reason.truncate(128);
-    let _ = write!(out, " reason=\"{reason}\"");
+    named(out, "reason");
+    out.push(b'"');
+    append_at_most(out, line.reason.as_bytes(), REASON_MAX);
+    out.push(b'"');
+}
+
+/// The Host field and those that the configuration names, as far as there is room.
+fn further(http: &Http<'_>, start: usize, out: &mut Vec<u8>) {
+    let host = (!http.host.is_empty()).then_some(("vhost", http.host));
+    let headers = http.headers.iter();
+    let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in host.into_iter().chain(headers) {
+        if name.len() + value.len() + 4 <= room(out, start) {
+            named(out, name);
+            out.push(b'"');
+            out.extend_from_slice(value.as_bytes());
+            out.push(b'"');
+        }
+    }
+}
+
+/// ` name=`
+fn named(out: &mut Vec<u8>, name: &str) {
+    out.push(b' ');
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'=');
+}
+
+/// ` name="text"`
+fn quoted(out: &mut Vec<u8>, name: &str, text: &str) {
+    named(out, name);
+    out.push(b'"');
+    append(out, text.as_bytes());
+    out.push(b'"');
+}
+
+/// Seconds with microseconds.
+fn seconds(out: &mut Vec<u8>, time: Duration) {
+    number(out, time.as_secs());
+    out.push(b'.');
+    padded(out, time.subsec_micros().into(), 6);
 }

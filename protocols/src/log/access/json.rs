@@ -2,20 +2,23 @@
 //! Owns the names of its members; `null` = not known, so that each line has all of them.
 //! Must never be put together from strings: serde_json writes it.
 
-use super::{Line, Seconds, room};
-use serde::Serialize;
+use super::{Line, room};
+use crate::log::id::{RequestId, SessionId};
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 #[derive(Serialize)]
 struct Object<'a> {
     time: f64,
-    id: String,
-    session: String,
+    id: Shown<Id>,
+    session: Shown<SessionId>,
     relay: &'a str,
-    client: String,
+    client: Shown<IpAddr>,
     client_port: u16,
-    server: Option<String>,
+    server: Option<Shown<SocketAddr>>,
     table: Option<&'a str>,
     host: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,9 +53,33 @@ struct Times {
     total: f64,
 }
 
+/// Written as the text that it is shown as.
+struct Shown<T>(T);
+
+impl<T: Display> Serialize for Shown<T> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&self.0)
+    }
+}
+
+/// The name of a request, or of a session without one.
+enum Id {
+    Request(RequestId),
+    Session(SessionId),
+}
+
+impl Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Id::Request(id) => id.fmt(f),
+            Id::Session(id) => id.fmt(f),
+        }
+    }
+}
+
 fn seconds(time: Duration) -> f64 {
-    // As printed: microseconds, so that a value has no digits that were never measured.
-    Seconds(time).to_string().parse().unwrap_or_default()
+    // Microseconds, so that a value has no digits that were never measured.
+    time.as_micros() as f64 / 1e6
 }
 
 fn some(text: &str) -> Option<&str> {
@@ -62,17 +89,17 @@ fn some(text: &str) -> Option<&str> {
 /// Writes the object.
 pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    let session = line.session.to_string();
     let mut object = Object {
         time: seconds(line.began),
-        id: line
-            .request_id()
-            .map_or_else(|| session.clone(), |id| id.to_string()),
-        session,
+        id: Shown(
+            line.request_id()
+                .map_or(Id::Session(line.session), Id::Request),
+        ),
+        session: Shown(line.session),
         relay: line.relay,
-        client: line.client.ip().to_string(),
+        client: Shown(line.client.ip()),
         client_port: line.client.port(),
-        server: line.server.map(|s| s.to_string()),
+        server: line.server.map(Shown),
         table: line.host.map(|h| h.0),
         host: line.host.map(|h| h.1),
         http: line.http.map(|http| Exchange {

@@ -106,15 +106,6 @@ impl Line<'_> {
     }
 }
 
-/// Seconds with microseconds.
-struct Seconds(Duration);
-
-impl std::fmt::Display for Seconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{:06}", self.0.as_secs(), self.0.subsec_micros())
-    }
-}
-
 /// Room that `out`, begun at `start`, leaves for further fields.
 fn room(out: &[u8], start: usize) -> usize {
     // What every line ends with always fits.

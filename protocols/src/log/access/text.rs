@@ -3,17 +3,20 @@
 //! Must never pass a control character, a quote, a backslash or a byte beyond ASCII as it is.
 
 use conf::limits;
-use std::fmt::Write;
+use memchr::memmem;
+use std::borrow::Cow;
 
 /// What ends a text that was cut off.
-const CUT: &str = "...";
+const CUT: &[u8] = b"...";
+/// Digits of numbers and of escapes.
+const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
 
 /// Bytes as a text of printable ASCII without quotes and backslashes: others are written `%XX`. A percent sign stays
 /// as it is, so that URLs look like themselves. Cut off at [`limits::ACCESS_TEXT_MAX`].
 pub fn shown_text(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().min(limits::ACCESS_TEXT_MAX));
+    let mut out = room_for(bytes);
     append(&mut out, bytes);
-    out
+    ascii(out)
 }
 
 /// The same for a URL. Without `query` the values of its query are left out, and so are user and password.
@@ -21,37 +24,46 @@ pub fn shown_url(bytes: &[u8], query: bool) -> String {
     if query {
         return shown_text(bytes);
     }
-    let mut out = String::with_capacity(bytes.len().min(limits::ACCESS_TEXT_MAX));
+    let mut out = room_for(bytes);
     let at = bytes.iter().position(|b| matches!(b, b'?' | b'#'));
     let (path, rest) = at
         .and_then(|at| bytes.split_at_checked(at))
         .unwrap_or((bytes, b""));
-    append(&mut out, without_user(path).as_slice());
+    append_until(&mut out, &without_user(path), limits::ACCESS_TEXT_MAX);
     let Some((b'?', rest)) = rest.split_first() else {
-        return out;
+        return ascii(out);
     };
     for (index, pair) in rest.split(|b| matches!(b, b'&' | b';')).enumerate() {
         if out.len() >= limits::ACCESS_TEXT_MAX {
             break;
         }
-        out.push(if index == 0 { '?' } else { '&' });
+        out.push(if index == 0 { b'?' } else { b'&' });
         let end = pair.iter().position(|b| matches!(b, b'=' | b'#'));
         match end.and_then(|end| pair.get(..end)) {
             Some(name) => {
-                append(&mut out, name);
-                out.push_str("=*");
+                append_until(&mut out, name, limits::ACCESS_TEXT_MAX);
+                out.extend_from_slice(b"=*");
             }
             // A query without names may be a secret as a whole.
-            None => out.push('*'),
+            None => out.push(b'*'),
         }
     }
-    out
+    ascii(out)
+}
+
+fn room_for(bytes: &[u8]) -> Vec<u8> {
+    Vec::with_capacity(bytes.len().min(limits::ACCESS_TEXT_MAX) + CUT.len())
+}
+
+/// What [`append`] wrote as a text.
+fn ascii(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 /// A URL's beginning without `USER:PASSWORD@`.
-fn without_user(path: &[u8]) -> Vec<u8> {
-    let Some(start) = path.windows(3).position(|w| w == b"://").map(|at| at + 3) else {
-        return path.to_vec();
+fn without_user(path: &[u8]) -> Cow<'_, [u8]> {
+    let Some(start) = memmem::find(path, b"://").map(|at| at + 3) else {
+        return path.into();
     };
     let (scheme, rest) = path.split_at_checked(start).unwrap_or((path, b""));
     let end = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
@@ -59,23 +71,58 @@ fn without_user(path: &[u8]) -> Vec<u8> {
         .get(..end)
         .and_then(|authority| authority.iter().rposition(|b| *b == b'@'));
     match user.and_then(|at| rest.get(at + 1..)) {
-        Some(after) => [scheme, after].concat(),
-        None => path.to_vec(),
+        Some(after) => [scheme, after].concat().into(),
+        None => path.into(),
     }
 }
 
-fn append(out: &mut String, bytes: &[u8]) {
-    for byte in bytes {
-        if out.len() >= limits::ACCESS_TEXT_MAX {
-            out.push_str(CUT);
+/// Whether a byte cannot be shown as it is.
+fn hidden(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x7f..)
+}
+
+/// Appends bytes as [`shown_text`] shows them.
+pub(super) fn append(out: &mut Vec<u8>, bytes: &[u8]) {
+    append_at_most(out, bytes, limits::ACCESS_TEXT_MAX);
+}
+
+/// The same, cut off after so many bytes.
+pub(super) fn append_at_most(out: &mut Vec<u8>, bytes: &[u8], most: usize) {
+    let end = out.len().saturating_add(most);
+    append_until(out, bytes, end);
+}
+
+/// The same, cut off when `out` as a whole has so many bytes.
+fn append_until(out: &mut Vec<u8>, bytes: &[u8], end: usize) {
+    let left = end.saturating_sub(out.len());
+    // Most texts need no escape and no cut.
+    if bytes.len() <= left && !bytes.iter().copied().any(hidden) {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    for &byte in bytes {
+        if out.len() >= end {
+            out.extend_from_slice(CUT);
             return;
         }
-        match byte {
-            b'"' | b'\\' | 0..=0x1f | 0x7f.. => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "%{byte:02X}");
-            }
-            _ => out.push(char::from(*byte)),
+        if hidden(byte) {
+            let digit = |value: u8| DIGITS.get(usize::from(value)).copied().unwrap_or(b'?');
+            out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+        } else {
+            out.push(byte);
         }
     }
+}
+
+/// Appends a number.
+pub(super) fn number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends a number with zeros before it, so that it has `digits` at least.
+pub(super) fn padded(out: &mut Vec<u8>, number: u32, digits: usize) {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(number);
+    out.extend(std::iter::repeat_n(b'0', digits.saturating_sub(text.len())));
+    out.extend_from_slice(text.as_bytes());
 }

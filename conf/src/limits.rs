@@ -95,8 +95,8 @@ pub const CROWDED_SHARE: usize = 16;
 pub const CLIENT_PREFIX_V6: u32 = 64;
 /// Time between two words in the log about connections refused for a limit.
 pub const REFUSED_LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// Clients named in them; others are counted together.
-pub const REFUSED_LOG_CLIENTS: usize = 8;
+/// Lines of clients at a time; others are counted together, with as many lines of relays.
+pub const REFUSED_LOG_LINES: usize = 8;
 /// Restarts of one child within [`RESTART_WINDOW`] before the daemon gives up.
 pub const RESTARTS_MAX: u32 = 20;
 /// See [`RESTARTS_MAX`].

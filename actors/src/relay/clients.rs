@@ -150,38 +150,44 @@ pub struct Refused {
     told: Cell<Option<u32>>,
 }
 
+/// Connections that are told of in one line.
 #[derive(Debug)]
 struct Untold {
-    relay: String,
+    /// The relay and its limit; `None` = of several.
+    cause: Option<(String, Limit)>,
+    /// The client; `None` = of several.
     client: Option<IpAddr>,
-    limit: Limit,
     count: u64,
 }
 
 impl Refused {
-    /// Counts a refused connection.
+    /// Counts a refused connection: in the line of its client, else in that of its relay and limit, else in the last.
     pub fn note(&self, relay: &str, client: IpAddr, limit: Limit) {
         if let Some(count) = self.counts.get(limit as usize) {
             count.set(count.get().wrapping_add(1));
         }
         let mut untold = self.untold.borrow_mut();
-        let client = Some(network(client));
-        let same = |u: &&mut Untold| u.client == client && u.limit == limit && u.relay == relay;
-        if let Some(known) = untold.iter_mut().find(same) {
-            known.count += 1;
-            return;
+        let cause = Some((relay.to_owned(), limit));
+        let lines = [
+            (cause.clone(), Some(network(client))),
+            (cause, None),
+            (None, None),
+        ];
+        for (level, (cause, client)) in lines.into_iter().enumerate() {
+            let same = |u: &&mut Untold| u.client == client && u.cause == cause;
+            if let Some(known) = untold.iter_mut().find(same) {
+                known.count += 1;
+                return;
+            }
+            if untold.len() < limits::REFUSED_LOG_LINES * (level + 1) {
+                untold.push(Untold {
+                    cause,
+                    client,
+                    count: 1,
+                });
+                return;
+            }
         }
-        let named = untold.len() < limits::REFUSED_LOG_CLIENTS;
-        if !named && let Some(others) = untold.iter_mut().find(|u| u.client.is_none()) {
-            others.count += 1;
-            return;
-        }
-        untold.push(Untold {
-            relay: relay.to_owned(),
-            client: client.filter(|_| named),
-            limit,
-            count: 1,
-        });
     }
 
     /// How many were refused for a limit.
@@ -200,7 +206,10 @@ impl Refused {
         self.untold
             .take()
             .iter()
-            .map(|u| words::refused(&u.relay, u.client, u.count, u.limit.text()))
+            .map(|u| match &u.cause {
+                Some((relay, limit)) => words::refused(relay, u.client, u.count, limit.text()),
+                None => words::refused_elsewhere(u.count),
+            })
             .collect()
     }
 }
@@ -292,12 +301,43 @@ mod tests {
         assert_eq!(refused.count(Limit::Client), 200);
         assert_eq!(refused.count(Limit::Relay), 0);
         let lines = refused.lines(5);
-        assert_eq!(lines.len(), limits::REFUSED_LOG_CLIENTS + 1);
+        assert_eq!(lines.len(), limits::REFUSED_LOG_LINES + 1);
         assert!(lines[0].contains("2 connections of 192.0.2.0 refused"));
         assert!(lines[8].contains("184 connections of other clients"));
         refused.note("www", ip("192.0.2.1"), Limit::Relay);
         assert!(refused.lines(6).is_empty());
         assert_eq!(refused.lines(15).len(), 1);
         assert!(refused.lines(40).is_empty());
+    }
+
+    #[test]
+    fn a_line_names_the_relay_and_the_limit_that_refused() {
+        let refused = Refused::default();
+        let client = |n| IpAddr::from([192, 0, 2, n]);
+        for n in 0..20 {
+            refused.note("www", client(n), Limit::Client);
+        }
+        refused.note("mail", client(1), Limit::Relay);
+        refused.note("www", client(1), Limit::Relay);
+        refused.note("mail", client(2), Limit::Relay);
+        let lines = refused.lines(5);
+        assert_eq!(
+            lines[limits::REFUSED_LOG_LINES..],
+            [
+                "relay www: 12 connections of other clients refused: too many sessions of the client",
+                "relay mail: 2 connections of other clients refused: too many sessions of the relay",
+                "relay www: 1 connection of other clients refused: too many sessions of the relay",
+            ]
+        );
+        // However many relays refuse.
+        for n in 0..100 {
+            refused.note(&format!("r{n}"), client(1), Limit::Relay);
+        }
+        let lines = refused.lines(100);
+        assert_eq!(lines.len(), 2 * limits::REFUSED_LOG_LINES + 1);
+        assert_eq!(
+            lines.last().unwrap(),
+            "84 connections to other relays refused"
+        );
     }
 }

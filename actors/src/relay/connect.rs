@@ -291,7 +291,7 @@ pub enum ConnectError {
     #[error("{}", words::QUEUE_TIMEOUT)]
     QueueTimeout,
     /// The client did not wait for a host.
-    #[error("{}", words::DONE)]
+    #[error("{}", words::QUEUE_LEFT)]
     Gone,
     /// The target is the relay itself.
     #[error("{}", words::ABORTED)]

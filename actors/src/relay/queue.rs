@@ -115,13 +115,10 @@ pub async fn wait(
     }
 }
 
-/// Returns when the client has gone away. One that has sent all it has to say, but did say something, may still want
-/// its answer: only an error tells that it is gone.
+/// Returns when the client has reset its connection. The end of what it sends does not say that it is gone: it may
+/// still want its answer. If it is, the first bytes for it bring the reset; until then it waits no longer than others.
 async fn gone(client: &Stream) {
-    let socket = client.socket();
-    if matches!(socket.peek(&mut [0]).await, Ok(1..)) {
-        let _ = socket.ready(Interest::ERROR).await;
-    }
+    let _ = client.socket().ready(Interest::ERROR).await;
 }
 
 /// Gives places to waiting sessions whenever there may be some.

@@ -270,8 +270,9 @@ impl Session {
                 .saturating_add(seconds(after))
                 .saturating_add(1)
         });
-        self.deadline.set(due);
-        context.sessions.requeue(self);
+        if self.deadline.replace(due) != due {
+            context.sessions.requeue(self);
+        }
     }
 
     /// Waits for the deadline; for ever while none is set.

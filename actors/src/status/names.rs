@@ -130,7 +130,7 @@ metrics! {
     RELAY_FAILOVERS = Counter "relayd_relay_failovers_total" ["process"] "Sessions that went to another host after the first failed.";
     RELAY_QUEUE = Gauge "relayd_relay_queue_sessions" ["process", "table", "id"] "Sessions and requests that wait because all hosts of the table are full.";
     RELAY_QUEUED = Counter "relayd_relay_queued_total" ["process"] "Sessions and requests that had to wait for a host with room.";
-    RELAY_QUEUE_ENDED = Counter "relayd_relay_queue_failed_total" ["process", "reason"] "Sessions and requests that got no place in a queue or no host by it; reason is full (too many waited), timeout or left (the client went away).";
+    RELAY_QUEUE_ENDED = Counter "relayd_relay_queue_failed_total" ["process", "reason"] "Sessions and requests that got no place in a queue or no host by it; reason is full (too many waited), timeout or left (the client reset its connection).";
     RELAY_HOST_CONNECTIONS = Gauge "relayd_relay_host_connections" ["process", "host", "table", "id"] "Open connections of relays to the host.";
     RELAY_DATAGRAMS = Counter "relayd_relay_datagrams_total" ["process"] "Datagrams passed on.";
     RELAY_DATAGRAMS_DROPPED = Counter "relayd_relay_datagrams_dropped_total" ["process", "kind"] "Datagrams dropped: malformed, unknown (an answer to no query), full (too many flows or queries), no_host, disabled (the relay) or unsent (the system took it not).";

@@ -6,16 +6,23 @@ use std::net::IpAddr;
 
 /// Connections of one client to a relay that were refused. `client` is `None` for those of several more.
 pub fn refused(relay: &str, client: Option<IpAddr>, count: u64, limit: &str) -> String {
-    let connections = match count {
-        1 => "connection",
-        _ => "connections",
-    };
+    let connections = connections(count);
     match client {
-        Some(client) => {
-            format!("relay {relay}: {count} {connections} of {client} refused: {limit}")
-        }
-        None => format!("relay {relay}: {count} {connections} of other clients refused: {limit}"),
+        Some(client) => format!("relay {relay}: {connections} of {client} refused: {limit}"),
+        None => format!("relay {relay}: {connections} of other clients refused: {limit}"),
     }
+}
+
+fn connections(count: u64) -> String {
+    match count {
+        1 => "1 connection".to_owned(),
+        _ => format!("{count} connections"),
+    }
+}
+
+/// The same for several relays.
+pub fn refused_elsewhere(count: u64) -> String {
+    format!("{} to other relays refused", connections(count))
 }
 
 /// A connection that did not begin with the PROXY header its listener expects.

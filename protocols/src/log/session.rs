@@ -79,6 +79,8 @@ pub const FAILED: &str = "session failed";
 pub const QUEUE_FULL: &str = "queue full";
 /// No host had room in time.
 pub const QUEUE_TIMEOUT: &str = "queue timeout";
+/// The client reset its connection while it waited for a host with room.
+pub const QUEUE_LEFT: &str = "client left the queue";
 /// The target is the relay itself, or the session was killed.
 pub const ABORTED: &str = "session aborted";
 /// `nat lookup` found nothing.

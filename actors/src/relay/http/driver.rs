@@ -87,11 +87,15 @@ impl Driver {
 
     /// Serves requests until the session ends.
     pub(super) async fn run(mut self) -> Ended {
+        // A client that says nothing costs a place: the first request has its time from the start.
+        let limit = self.session.relay.protocol.http.head_timeout;
+        self.session.set_deadline(&self.context, Some(limit));
         loop {
-            let mut next = poll_fn(|cx| self.poll_request(cx)).await;
+            let mut next = poll_fn(|cx| self.poll_next(cx)).await;
             if let Next::Partial = next {
                 next = Box::pin(self.rest_of_head()).await;
             }
+            self.session.set_deadline(&self.context, None);
             match next {
                 Next::End(ended) => return ended,
                 Next::Refuse(refusal) => return Box::pin(self.refuse(refusal, None)).await,
@@ -134,18 +138,43 @@ impl Driver {
         }
     }
 
+    /// Waits for a request: the first must come in time, later ones may be long in coming.
+    fn poll_next(&mut self, cx: &mut Task<'_>) -> Poll<Next> {
+        self.release_ended(cx);
+        let next = self.poll_request(cx);
+        let first = self.session.requests.get() == 0;
+        if first && next.is_pending() && self.session.poll_deadline(cx).is_ready() {
+            // No answer to what was not asked: browsers open connections before they need them.
+            let refusal = Refusal::HEAD_TIMEOUT;
+            self.context.http.count_refused(refusal);
+            return Poll::Ready(Next::End(Ended::closed(refusal.message)));
+        }
+        next
+    }
+
     /// Waits for the rest of a head, but not for ever.
     async fn rest_of_head(&mut self) -> Next {
         let session = Rc::clone(&self.session);
-        let limit = session.relay.protocol.http.head_timeout;
-        session.set_deadline(&self.context, Some(limit));
-        let next = tokio::select! {
+        if session.requests.get() > 0 {
+            let limit = session.relay.protocol.http.head_timeout;
+            session.set_deadline(&self.context, Some(limit));
+        }
+        tokio::select! {
             biased;
             next = poll_fn(|cx| self.poll_request(cx)) => next,
             () = session.deadline() => Next::Refuse(Refusal::HEAD_TIMEOUT),
-        };
-        session.set_deadline(&self.context, None);
-        next
+        }
+    }
+
+    /// Closes the idle connection to a server once its server has, where it takes a place that others may wait for.
+    fn release_ended(&mut self, cx: &mut Task<'_>) {
+        while let Some(server) = self.server.as_ref().filter(|server| server.limited())
+            && server.stream.socket().poll_read_ready(cx).is_ready()
+        {
+            if server.stale() {
+                self.server = None;
+            }
+        }
     }
 
     /// Reads until a request head is complete, and begins its exchange.
@@ -237,7 +266,9 @@ impl Driver {
 
     async fn unreachable(&mut self, error: ConnectError) -> Ended {
         if matches!(error, ConnectError::Gone) {
-            return error.ended();
+            let ended = error.ended();
+            self.conclude(0, &ended);
+            return ended;
         }
         let refusal = answer::connect_refusal(&error);
         self.refuse(refusal, Some(error.to_string())).await

@@ -150,14 +150,15 @@ impl Driver {
     fn finish(&mut self, context: &Rc<Context>, exchange: Exchange) -> Turn {
         self.account(&exchange);
         self.conclude(0, &Ended::done());
-        if let Some(server) = exchange.server.filter(|_| exchange.server_keep) {
+        // An idle connection would take a place that others wait for; `no pool` asks for one per client all the same.
+        let pool = self.session.relay.protocol.http.pool;
+        let kept = exchange
+            .server
+            .filter(|server| exchange.server_keep && !(pool && server.limited()));
+        if let Some(server) = kept {
             if self.pools() {
-                // An idle connection would take a place that others wait for.
-                let limited = server.guard.as_ref().is_some_and(HostGuard::limited);
-                if !limited {
-                    let pool = &context.http.pool;
-                    pool.put(context, server.address, server.stream);
-                }
+                let pool = &context.http.pool;
+                pool.put(context, server.address, server.stream);
             } else {
                 self.server = Some(Box::new(server));
             }

@@ -3,6 +3,7 @@
 //! Must never pass on a response whose end it does not know.
 
 use super::super::context::Context;
+use super::super::relays::HostGuard;
 use super::super::session::Ended;
 use super::Parts;
 use super::driver::{Driver, broken};
@@ -20,6 +21,11 @@ impl Server {
     /// The server said or ended something while nobody asked.
     pub(super) fn stale(&self) -> bool {
         super::pool::stale(&self.stream)
+    }
+
+    /// Its host takes only so many connections.
+    pub(super) fn limited(&self) -> bool {
+        self.guard.as_ref().is_some_and(HostGuard::limited)
     }
 }
 

@@ -1,0 +1,168 @@
+//! Clients that come back to their host by a cookie.
+
+use super::*;
+use crate::support::client::Http;
+use crate::support::daemon::Settings;
+use crate::support::servers::Speech;
+use crate::support::{Daemon, Scratch, Server, port, wait};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::TcpStream;
+
+/// A request on a connection of its own: who answers, and the cookie that is set.
+fn visit(at: u16, cookie: Option<&str>) -> (String, Option<String>) {
+    let cookie = cookie.map(|cookie| format!("Cookie: a=b; {cookie}; c=d"));
+    let headers: Vec<&str> = cookie.as_deref().into_iter().collect();
+    let answer = Http::connect(local(at))
+        .unwrap()
+        .ask("GET", "/", &headers)
+        .unwrap();
+    assert_eq!(answer.status, 200);
+    let set = answer.header("set-cookie").map(|set| {
+        let (pair, attributes) = set.split_once(';').unwrap();
+        assert_eq!(attributes, " Path=/; HttpOnly; SameSite=Lax");
+        pair.to_owned()
+    });
+    (answer.body.trim().to_owned(), set)
+}
+
+#[test]
+fn a_cookie_leads_back_to_the_host_over_processes_reload_and_restart() {
+    let mut servers = Server::row(Speech::Http, &NAMES);
+    let (at, target) = (port(), servers[0].port());
+    let state = Scratch::new();
+    let directory = state.path("state");
+    let arguments = ["--state-directory", directory.to_str().unwrap()];
+    let settings = || Settings {
+        arguments: &arguments,
+        ..Settings::default()
+    };
+    let config = |hosts: &str| {
+        format!(
+            "{GLOBALS}table <t> {{ {hosts} }}
+http protocol web {{
+	return error
+}}
+relay www {{
+	listen on 127.0.0.1 port {at}
+	protocol web
+	forward to <t> port {target} check tcp mode roundrobin sticky cookie \"SID\"
+}}
+"
+        )
+    };
+    let daemon = Daemon::with(settings(), &config("127.0.0.1 127.0.0.2 127.0.0.3"));
+    all_up(&daemon, &HOSTS);
+    let mut cookies = BTreeMap::new();
+    wait::until_true("a cookie for each host", || {
+        let (name, cookie) = visit(at, None);
+        let cookie = cookie.expect("a first response sets it");
+        let same = cookies.insert(name, cookie.clone());
+        assert!(same.is_none_or(|same| same == cookie));
+        cookies.len() == 3
+    });
+    let stay = || {
+        for (name, cookie) in &cookies {
+            for _ in 0..5 {
+                assert_eq!(visit(at, Some(cookie)), (name.clone(), None));
+            }
+        }
+    };
+    stay();
+    // One connection of many clients, as from a proxy: each request goes its own way.
+    let mut shared = Http::connect(local(at)).unwrap();
+    for (name, cookie) in cookies.iter().chain(&cookies) {
+        let header = format!("Cookie: {cookie}");
+        let answer = shared.ask("GET", "/", &[&header]).unwrap();
+        assert_eq!(answer.body.trim(), name);
+    }
+    // The servers never see it.
+    let header = format!("Cookie: a=b; {}; c=d", cookies["one"]);
+    let head = shared.ask("GET", "/head", &[&header]).unwrap().body;
+    assert!(head.contains("Cookie: a=b; c=d\r\n"), "{head}");
+    let header = format!("Cookie: {}", cookies["one"]);
+    let head = shared.ask("GET", "/head", &[&header]).unwrap().body;
+    assert!(!head.to_lowercase().contains("cookie"), "{head}");
+    // What we did not make is no cookie.
+    for forged in [
+        "SID=",
+        "SID=127.0.0.1",
+        "SID=00000000000000000000000000000000",
+        "SID",
+    ] {
+        let (name, cookie) = visit(at, Some(forged));
+        assert_eq!(cookie.as_ref(), Some(&cookies[&name]), "{forged}");
+    }
+    // Another order and other hosts, by reload and by restart.
+    daemon.configure(&config("127.0.0.3 127.0.0.2 127.0.0.1 weight 5"));
+    assert_eq!(daemon.relayctl(&["reload", "-w"]).code, 0);
+    all_up(&daemon, &HOSTS);
+    stay();
+    daemon.stop();
+    let daemon = Daemon::with(settings(), &config("127.0.0.2 127.0.0.1 127.0.0.3"));
+    all_up(&daemon, &HOSTS);
+    stay();
+    // A dead host's clients get another one, and its cookie.
+    servers[0].stop();
+    daemon.wait_status("host", "127.0.0.1", "down");
+    let (name, cookie) = visit(at, Some(&cookies["one"]));
+    assert_ne!(name, "one");
+    assert_eq!(cookie.as_ref(), Some(&cookies[&name]));
+}
+
+#[test]
+fn a_full_host_keeps_its_cookie_clients() {
+    let servers = Server::row(Speech::Http, &["one", "two"]);
+    let (at, queued, target) = (port(), port(), servers[0].port());
+    let relay = |name: &str, at: u16, options: &str| {
+        format!(
+            "relay {name} {{\n\tlisten on 127.0.0.1 port {at}\n\tprotocol web\n\
+             \tforward to <t> port {target} check tcp {options} sticky cookie \"SID\" \"key\"\n}}\n"
+        )
+    };
+    let daemon = Daemon::start(&format!(
+        "{GLOBALS}table <t> {{ 127.0.0.1 max connections 1, 127.0.0.2 max connections 1 }}
+http protocol web {{
+	return error
+}}
+{}{}",
+        relay("now", at, ""),
+        relay("later", queued, "queue 5 wait 60")
+    ));
+    wait::until_true("all are up", || {
+        daemon.summary().matches("\tup").count() == 4
+    });
+    for (at, waits) in [(at, false), (queued, true)] {
+        let (name, cookie) = visit(at, None);
+        let cookie = cookie.unwrap();
+        // The place is taken by a request that has not ended.
+        let mut busy = TcpStream::connect(local(at)).unwrap();
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\nContent-Length: 4\r\n\r\n");
+        busy.write_all(head.as_bytes()).unwrap();
+        wait::until_true("the place is taken", || {
+            let text = daemon.relayctl(&["-j", "show", "hosts"]).stdout;
+            text.contains("\"connections\": 1")
+        });
+        if !waits {
+            let (other, set) = visit(at, Some(&cookie));
+            assert_ne!(other, name);
+            assert_eq!(set, None);
+        } else {
+            let mut waiting = Http::connect(local(at)).unwrap();
+            let request = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n");
+            waiting.send(request.as_bytes()).unwrap();
+            wait::until_true("it waits", || {
+                let text = daemon.relayctl(&["-j", "show", "hosts"]).stdout;
+                text.contains("\"waiting\": 1")
+            });
+            busy.write_all(b"done").unwrap();
+            assert_eq!(waiting.answer("GET").unwrap().body.trim(), name);
+        }
+        drop(busy);
+        wait::until_true("all is free", || {
+            let text = daemon.relayctl(&["-j", "show", "hosts"]).stdout;
+            !text.contains("\"connections\": 1")
+        });
+    }
+}

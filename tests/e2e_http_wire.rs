@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -115,6 +116,19 @@ fn answer(path: &str, head: &str, body: &str) -> Vec<u8> {
         "/hints" => b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec(),
         "/trailers" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3;x=y\r\none\r\n0\r\nX-Sum: 1\r\n\r\n".to_vec(),
         "/until-close" => b"HTTP/1.1 200 OK\r\n\r\nto the end".to_vec(),
+        "/both" => b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok".to_vec(),
+        "/fold" => b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        "/blank" => b"HTTP/1.1 200 OK\r\nA : b\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        "/mixed" => b"HTTP/1.1 200 OK\r\nA: b\nContent-Length: 0\r\n\r\n".to_vec(),
+        "/gzip" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n".to_vec(),
+        "/old-chunks" => b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
+        "/full-204" => b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok".to_vec(),
+        "/chunked-204" => b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
+        "/full-100" => b"HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\nok".to_vec(),
+        "/unasked" => b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n".to_vec(),
+        "/status" => b"HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        "/version" => b"HTTP/3.0 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        "/bare" => b"HTTP/1.1 200\r\nContent-Length: 4\r\n\r\nbare".to_vec(),
         "/two-lengths" => b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na".to_vec(),
         _ => {
             let method = head.split(' ').next().unwrap_or_default();
@@ -197,6 +211,8 @@ fn every_framing_passes_and_the_connection_goes_on() {
         "{}",
         script.last()
     );
+    // A reason phrase may be missing.
+    assert_eq!(client.ask("GET", "/bare", &[]).unwrap().body, "bare");
     // Three at once are answered in their order.
     client
         .send(b"GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\nGET /3 HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -351,4 +367,296 @@ fn urls_are_blocked_by_their_digests() {
     ] {
         assert_eq!(status(host, path), wanted, "{host}{path}");
     }
+}
+
+#[test]
+fn a_body_of_get_is_forwarded_where_the_option_says_so() {
+    let ((server, script), at) = (Script::start(), port());
+    let _daemon = daemon(at, server, "	http forward body", None);
+    let mut client = Http::connect(local(at)).unwrap();
+    client
+        .send(b"GET /search HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nquery")
+        .unwrap();
+    assert_eq!(client.answer("GET").unwrap().body, "GET /search 5");
+    assert!(
+        script.last().ends_with("\r\n\r\nquery"),
+        "{}",
+        script.last()
+    );
+    assert_eq!(
+        client.ask("GET", "/after", &[]).unwrap().body,
+        "GET /after 0"
+    );
+}
+
+/// What a client may not send: the bytes, then status, words and kind of the refusal.
+fn violations() -> Vec<(Vec<u8>, u16, &'static str, &'static str)> {
+    let mut all = Vec::new();
+    let mut add = |bytes: &[u8], refusal: (u16, &'static str, &'static str)| {
+        all.push((bytes.to_vec(), refusal.0, refusal.1, refusal.2));
+    };
+    let malformed = (400, "malformed", "malformed");
+    for line in [
+        "GET  / HTTP/1.1",
+        "GET /  HTTP/1.1",
+        " GET / HTTP/1.1",
+        "GET\t/ HTTP/1.1",
+        "G@T / HTTP/1.1",
+        "GET /\0 HTTP/1.1",
+        "GET /a#b HTTP/1.1",
+        "GET a HTTP/1.1",
+        "GET * HTTP/1.1",
+        "GET / HTTP/1.1 x",
+        "GET / http/1.1",
+        "\u{16}\u{3}\u{1}",
+    ] {
+        add(format!("{line}\r\nHost: h\r\n\r\n").as_bytes(), malformed);
+    }
+    for field in [
+        "A : b",
+        " A: b",
+        "A: b\r\n c",
+        "A: b\r\n\tc",
+        "A",
+        ": b",
+        "A\0: b",
+        "A: b\0",
+        "A: b\rc",
+        "A: b\r",
+        "A(: b",
+        "\"A\": b",
+        "A: b\u{1}",
+        "A: b\u{7f}",
+        "A:b\rB:c",
+        "\u{e4}: b",
+        "A: b\nB: c",
+    ] {
+        add(
+            format!("GET / HTTP/1.1\r\nHost: h\r\n{field}\r\n\r\n").as_bytes(),
+            malformed,
+        );
+    }
+    add(b"GET / HTTP/1.1\nHost: h\r\n\r\n", malformed);
+    add(
+        b"\r\nGET / HTTP/1.1\r\n\r\n",
+        (406, "no method", "no_method"),
+    );
+    add(b"GET /\r\n\r\n", (500, "no version", "version"));
+    for version in ["2.0", "1.2", "0.9"] {
+        let line = format!("GET / HTTP/{version}\r\n\r\n");
+        add(line.as_bytes(), (505, "version not supported", "version"));
+    }
+    let repeated = (400, "malformed header", "repeated");
+    let coding = (400, "malformed", "transfer_encoding");
+    let length = (500, "invalid", "length");
+    for (fields, refusal) in [
+        ("Content-Length: 1\r\nContent-Length: 2", repeated),
+        ("Content-Length: 1\r\ncontent-length: 1", repeated),
+        ("Content-Length: 1\r\nTransfer-Encoding: chunked", repeated),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 1", repeated),
+        ("Host: a\r\nHost: a", repeated),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            coding,
+        ),
+        ("Transfer-Encoding: gzip, chunked", coding),
+        ("Transfer-Encoding: identity", coding),
+        ("Transfer-Encoding: chunked;a", coding),
+        ("Transfer-Encoding:", coding),
+        ("Content-Length: 1, 1", length),
+        ("Content-Length: +1", length),
+        ("Content-Length: -1", length),
+        ("Content-Length: 0x1", length),
+        ("Content-Length:", length),
+        (
+            "Content-Length: 9223372036854775808",
+            (500, "too large", "length"),
+        ),
+    ] {
+        add(
+            format!("POST / HTTP/1.1\r\n{fields}\r\n\r\na").as_bytes(),
+            refusal,
+        );
+    }
+    add(
+        b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        coding,
+    );
+    let body = (400, "malformed", "unexpected_body");
+    add(
+        b"TRACE / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na",
+        body,
+    );
+    let connect = (405, "Method Not Allowed", "connect");
+    add(b"CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n", connect);
+    let host = (400, "malformed host", "host");
+    for (target, value) in [
+        ("http://a/", "b"),
+        ("http://u@a/", "u@a"),
+        ("/", "a b"),
+        ("/", "a/b"),
+        ("/", "a,b"),
+        ("/", "u@a"),
+        ("/", "a:x"),
+    ] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: {value}\r\n\r\n");
+        add(head.as_bytes(), host);
+    }
+    let chunk = (400, "invalid chunk size", "chunk");
+    for size in ["0x1", "+1", "-1", "", "g", "1 1", "1\n", "1\rx"] {
+        let text = format!(
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\na\r\n0\r\n\r\n"
+        );
+        add(text.as_bytes(), chunk);
+    }
+    let post = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    add(
+        format!("{post}{}\r\n", "1".repeat(40)).as_bytes(),
+        (400, "chunk size too long", "chunk"),
+    );
+    for trailer in [
+        "Content-Length: 1",
+        "Transfer-Encoding: chunked",
+        "Host: h",
+        "A : b",
+        "A: b\nB: c",
+    ] {
+        let text = format!("{post}0\r\n{trailer}\r\n\r\n");
+        add(text.as_bytes(), (400, "malformed", "trailer"));
+    }
+    for (head, refusal) in [
+        (
+            "GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: x",
+            (400, "Bad Websocket Request", "websocket"),
+        ),
+        (
+            "POST / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: upgrade",
+            (405, "Websocket Method Not Allowed", "websocket"),
+        ),
+        ("GET /forbidden HTTP/1.1", (403, "Forbidden", "forbidden")),
+    ] {
+        add(format!("{head}\r\n\r\n").as_bytes(), refusal);
+    }
+    let long = "x".repeat(70_000);
+    let target = format!("GET /{long} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let refusal = (414, "request target too long", "target_too_long");
+    add(target.as_bytes(), refusal);
+    let field = format!("GET / HTTP/1.1\r\nA: {long}\r\nB: {long}\r\n\r\n");
+    let refusal = (413, "request headers too large", "head_too_large");
+    add(field.as_bytes(), refusal);
+    all
+}
+
+/// Value of the metric of refused messages of a kind, over all processes.
+fn refused(daemon: &Daemon, kind: &str) -> u64 {
+    let label = format!("kind=\"{kind}\"");
+    let text = daemon.metrics();
+    let lines = text
+        .lines()
+        .filter(|l| l.starts_with("relayd_relay_http_refused_total{") && l.contains(&label));
+    lines
+        .filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[test]
+fn every_violation_of_a_client_is_answered_logged_and_counted() {
+    let ((server, script), at, silent, metrics) = (Script::start(), port(), port(), port());
+    let options = "	http headerlen 131072\n	http websockets\n	block path \"/forbidden\"";
+    let daemon = daemon(
+        at,
+        server,
+        &format!(
+            "{options}\n}}\nhttp protocol quiet {{\n{options}\n}}
+relay quiet {{
+	listen on 127.0.0.1 port {silent}
+	protocol quiet
+	forward to <t> port {server} check tcp"
+        ),
+        Some(metrics),
+    );
+    let mut bystander = Http::connect(local(at)).unwrap();
+    assert_eq!(bystander.ask("GET", "/bystander", &[]).unwrap().status, 200);
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for (bytes, status, words, kind) in violations() {
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(90)]).into_owned();
+        let mark = daemon.mark();
+        let text = all(at, &bytes);
+        assert!(
+            text.starts_with(&format!("HTTP/1.0 {status:03} ")),
+            "{text} for {shown:?}"
+        );
+        let line = daemon.wait_line_since(mark, "relay www, session ");
+        assert!(
+            line.contains(&format!(", 127.0.0.1 -> :0, {words} ({status:03} ")),
+            "{line} for {shown:?}"
+        );
+        // Without `return error` the connection is closed, and nothing is said.
+        let mark = daemon.mark();
+        assert_eq!(all(silent, &bytes), "", "{shown:?}");
+        let line = daemon.wait_line_since(mark, "relay quiet, session ");
+        assert!(
+            line.contains(&format!(", 127.0.0.1 -> :0, {words}")),
+            "{line} for {shown:?}"
+        );
+        *counts.entry(kind).or_default() += 2;
+    }
+    assert_eq!(bystander.ask("GET", "/bystander", &[]).unwrap().status, 200);
+    for (kind, count) in counts {
+        let mut seen = 0;
+        let found = wait::within_or_none(BOUND, || {
+            seen = refused(&daemon, kind);
+            (seen >= count).then_some(())
+        });
+        assert!(
+            found.is_some() && seen == count,
+            "{kind}: {seen}, not {count}"
+        );
+    }
+    let seen = script.seen.lock().unwrap();
+    assert!(
+        seen.iter().all(|r| r.starts_with("GET /bystander ")),
+        "{seen:#?}"
+    );
+}
+
+#[test]
+fn every_violation_of_a_server_is_answered_for_logged_and_counted() {
+    let ((server, _script), at, metrics) = (Script::start(), port(), port());
+    let daemon = daemon(at, server, "	http websockets", Some(metrics));
+    let mut bystander = Http::connect(local(at)).unwrap();
+    let gateway = (502, "Bad Gateway");
+    let cases = [
+        ("/two-lengths", gateway),
+        ("/both", gateway),
+        ("/fold", gateway),
+        ("/blank", gateway),
+        ("/mixed", gateway),
+        ("/gzip", gateway),
+        ("/old-chunks", gateway),
+        ("/full-204", gateway),
+        ("/chunked-204", gateway),
+        ("/full-100", gateway),
+        ("/unasked", (502, "Bad Websocket Gateway")),
+        ("/status", (500, "malformed")),
+        ("/version", (500, "malformed")),
+    ];
+    for (path, (status, words)) in cases {
+        assert_eq!(bystander.ask("GET", "/bystander", &[]).unwrap().status, 200);
+        let mark = daemon.mark();
+        let text = all(
+            at,
+            format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes(),
+        );
+        assert!(
+            text.starts_with(&format!("HTTP/1.0 {status} ")),
+            "{text} for {path}"
+        );
+        let line = daemon.wait_line_since(mark, "relay www, session ");
+        let wanted = format!(", 127.0.0.1 -> 127.0.0.1:{server}, {words} ({status} ");
+        assert!(line.contains(&wanted), "{line} for {path}");
+    }
+    wait::until_true("the metric", || {
+        refused(&daemon, "server") == cases.len() as u64
+    });
 }

@@ -94,7 +94,7 @@ impl Handler<Configure> for RelayActor {
 
     fn handle(&mut self, _: Configure, _: &mut Self::Context) {
         if let Some(relay) = self.shared.context.served(&self.shared.slot) {
-            sockets::tune(&SockRef::from(&self.shared.listener), &relay.protocol.tcp);
+            sockets::tune_again(&SockRef::from(&self.shared.listener), &relay.protocol.tcp);
             self.shared.relay.replace(relay);
         }
     }

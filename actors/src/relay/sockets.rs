@@ -51,6 +51,16 @@ pub fn tune(socket: &SockRef<'_>, options: &TcpOptions) {
     }
 }
 
+/// Sets the protocol's options on a listener that served another configuration before: what is not asked for any more
+/// would be inherited by every connection.
+pub fn tune_again(listener: &SockRef<'_>, options: &TcpOptions) {
+    if let Some(address) = listener.local_addr().ok().and_then(|a| a.as_socket()) {
+        // A system without the option has nothing to take back.
+        let _ = socket_options::set_min_ttl(&**listener, address.ip(), 0);
+    }
+    tune(listener, options);
+}
+
 /// Connects to a server with the relay's options.
 ///
 /// # Errors

@@ -73,31 +73,49 @@ pub(super) fn check_target(head: &Head, bytes: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-/// Bytes a host with port may hold: no list, no user, no path, nothing a server might cut at.
+/// Whether a host, with or without a port, is one that everybody reads alike: no list, no user, no path, one port.
 fn valid_host(host: &[u8]) -> bool {
-    host.iter().all(|byte| {
-        byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'-' | b'.'
-                    | b'_'
-                    | b'~'
-                    | b'!'
-                    | b'$'
-                    | b'&'
-                    | b'\''
-                    | b'('
-                    | b')'
-                    | b'*'
-                    | b'+'
-                    | b';'
-                    | b'='
-                    | b'%'
-                    | b'['
-                    | b']'
-                    | b':'
-            )
-    })
+    let (address, parts) = match host.strip_prefix(b"[") {
+        Some(rest) => {
+            let end = memchr::memchr(b']', rest);
+            let parts = end.and_then(|end| Some((rest.get(..end)?, rest.get(end + 1..)?)));
+            (true, parts)
+        }
+        None => {
+            let end = memchr::memchr(b':', host).unwrap_or(host.len());
+            (false, host.split_at_checked(end))
+        }
+    };
+    let Some((name, port)) = parts else {
+        return false;
+    };
+    let number = port.strip_prefix(b":").unwrap_or_default();
+    name.iter()
+        .all(|byte| host_byte(*byte) || address && *byte == b':')
+        && (port.is_empty() || port.starts_with(b":"))
+        && number.iter().all(u8::is_ascii_digit)
+}
+
+/// A byte that a name may hold, or an address beside its colons.
+fn host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b';'
+                | b'='
+                | b'%'
+        )
 }
 
 fn same_host(one: &[u8], other: &[u8]) -> bool {

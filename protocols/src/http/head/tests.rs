@@ -235,6 +235,12 @@ fn host_rules() {
         ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "malformed host"),
         ("GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", "malformed host"),
         ("GET / HTTP/1.1\r\nHost: a,b\r\n\r\n", "malformed host"),
+        ("GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", "malformed host"),
+        ("GET / HTTP/1.1\r\nHost: a:80:b\r\n\r\n", "malformed host"),
+        ("GET / HTTP/1.1\r\nHost: ::1\r\n\r\n", "malformed host"),
+        ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "malformed host"),
+        ("GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", "malformed host"),
+        ("GET / HTTP/1.1\r\nHost: a[b]\r\n\r\n", "malformed host"),
     ] {
         assert_eq!(refused(wire.as_bytes()), (400, message), "{wire:?}");
     }

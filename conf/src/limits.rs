@@ -139,6 +139,12 @@ pub const SHARED_HOSTS_MAX: usize = 65_536;
 /// Tables that sessions can wait for together over relay processes, by the highest id; beyond, each process has a
 /// queue of its own.
 pub const SHARED_TABLES_MAX: usize = 4096;
+/// Relays whose sessions relay processes count together, by the highest id; beyond, each process has its part of
+/// `session max`.
+pub const SHARED_RELAYS_MAX: usize = 4096;
+/// Clients of one relay process that all know of; when there are more, some are counted by each process for itself.
+/// 12 bytes each, touched only by clients.
+pub const SHARED_CLIENTS_MAX: usize = 65_536;
 /// Most sessions that may wait for one table (`queue`).
 pub const QUEUE_MAX: i64 = 65_536;
 /// Longest wait when `queue` gives none: about what people wait for a page.

@@ -31,11 +31,16 @@ fn local(port: u16) -> SocketAddr {
 
 /// A daemon with one relay process and metrics.
 fn daemon(config: &str) -> Daemon {
+    daemon_of(1, config)
+}
+
+/// The same with several.
+fn daemon_of(processes: usize, config: &str) -> Daemon {
     let settings = Settings {
         metrics: Some(port()),
         ..Settings::default()
     };
-    let head = "prefork 1\nlog connection\n";
+    let head = format!("prefork {processes}\nlog connection\n");
     Daemon::with(settings, &format!("{head}{config}"))
 }
 

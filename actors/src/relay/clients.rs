@@ -1,13 +1,15 @@
 //! How many sessions each client and each relay has, and whether one more may begin.
-//! Owns these counts, the limits they are held against, and the word about connections that were refused.
+//! Owns these counts of the process, and the limits they are held against; those of all processes are on the board.
 //! Must never remember a client that has no session.
 
+use super::seat::Seat;
+use crate::board::Counted;
 use conf::limits;
 use conf::model::{RelayId, SessionMax};
-use protocols::log::limit as words;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::rc::Rc;
 
 /// What stands against one more session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,7 @@ impl Limit {
     }
 
     /// Text in the log.
-    fn text(self) -> &'static str {
+    pub(super) fn text(self) -> &'static str {
         match self {
             Limit::Process => "too many sessions of the process",
             Limit::Relay => "too many sessions of the relay",
@@ -59,66 +61,110 @@ pub struct Room {
 }
 
 /// The counts of one process, or of one UDP listener.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Clients {
+    seat: Rc<Seat>,
     by_client: RefCell<HashMap<(RelayId, IpAddr), u32>>,
     by_relay: RefCell<HashMap<RelayId, u32>>,
 }
 
+/// A session's place in all counts, given back when dropped.
+#[derive(Debug)]
+pub struct Place {
+    clients: Rc<Clients>,
+    relay: RelayId,
+    /// Address or network.
+    client: IpAddr,
+    /// Where all processes see the client.
+    seen: Option<u32>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let clients = &self.clients;
+        let mut by_client = clients.by_client.borrow_mut();
+        less(&mut by_client, (self.relay, self.client));
+        if by_client.is_empty() {
+            // Memory of a burst is given back.
+            *by_client = HashMap::new();
+        }
+        less(&mut clients.by_relay.borrow_mut(), self.relay);
+        clients.seat.ended(self.relay);
+        if let Some(place) = self.seen {
+            clients.seat.uncount_client(place);
+        }
+    }
+}
+
 impl Clients {
-    /// Whether a session of this client may begin; `max` is this process's part.
+    /// Counts of a process that has no session yet.
+    pub fn new(seat: &Rc<Seat>) -> Rc<Self> {
+        Rc::new(Clients {
+            seat: Rc::clone(seat),
+            by_client: RefCell::default(),
+            by_relay: RefCell::default(),
+        })
+    }
+
+    /// A place for one more session of this client, within the relay's limits, which are those of all processes.
     ///
     /// # Errors
     /// The limit that is reached.
     pub fn admit(
-        &self,
+        self: &Rc<Self>,
         relay: RelayId,
         max: SessionMax,
         client: IpAddr,
         room: Room,
-    ) -> Result<(), Limit> {
+    ) -> Result<Place, Limit> {
         if room.used >= room.most {
             return Err(Limit::Process);
         }
-        if max.all.is_some_and(|max| self.of_relay(relay) >= max) {
+        let client = network(client);
+        if !self.seat.begin(relay, self.of_relay(relay), max.all) {
             return Err(Limit::Relay);
         }
+        // From here on an error gives back what was taken.
+        let mut place = self.enter(relay, client);
+        let others = self.of_client(relay, client) - 1;
+        place.seen = match self.seat.count_client(relay, client, max.client) {
+            Counted::At(seen) => Some(seen),
+            Counted::Full => return Err(Limit::Client),
+            // Rather a client with too many than one with none: it has its limit in this process.
+            Counted::Unseen if max.client.is_some_and(|max| others >= max) => {
+                return Err(Limit::Client);
+            }
+            Counted::Unseen => None,
+        };
         let crowded = room.short || room.used >= room.most - room.most / limits::CROWDED_PART;
-        if !crowded && max.client.is_none() {
-            return Ok(());
-        }
-        let key = (relay, network(client));
-        let count = self.by_client.borrow().get(&key).copied().unwrap_or(0);
-        if max.client.is_some_and(|max| count >= max) {
-            return Err(Limit::Client);
-        }
-        if crowded && count as usize > room.used / limits::CROWDED_SHARE {
+        if crowded && others as usize > room.used / limits::CROWDED_SHARE {
             return Err(Limit::Share);
         }
-        Ok(())
+        Ok(place)
     }
 
-    /// A session begins.
-    pub fn enter(&self, relay: RelayId, client: IpAddr) {
-        let key = (relay, network(client));
-        *self.by_client.borrow_mut().entry(key).or_default() += 1;
+    /// Counts a session.
+    fn enter(self: &Rc<Self>, relay: RelayId, client: IpAddr) -> Place {
+        let mut by_client = self.by_client.borrow_mut();
+        *by_client.entry((relay, client)).or_default() += 1;
         *self.by_relay.borrow_mut().entry(relay).or_default() += 1;
-    }
-
-    /// It ended.
-    pub fn leave(&self, relay: RelayId, client: IpAddr) {
-        let mut clients = self.by_client.borrow_mut();
-        less(&mut clients, (relay, network(client)));
-        if clients.is_empty() {
-            // Memory of a burst is given back.
-            *clients = HashMap::new();
+        Place {
+            clients: Rc::clone(self),
+            relay,
+            client,
+            seen: None,
         }
-        less(&mut self.by_relay.borrow_mut(), relay);
     }
 
     /// Running sessions of a relay.
     pub fn of_relay(&self, relay: RelayId) -> u32 {
         self.by_relay.borrow().get(&relay).copied().unwrap_or(0)
+    }
+
+    /// Those of one client.
+    fn of_client(&self, relay: RelayId, client: IpAddr) -> u32 {
+        let key = (relay, client);
+        self.by_client.borrow().get(&key).copied().unwrap_or(0)
     }
 }
 
@@ -132,85 +178,13 @@ fn less<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, key: K) {
 }
 
 /// What counts as one client: an IPv4 address, or an IPv6 network of [`limits::CLIENT_PREFIX_V6`] bits.
-fn network(client: IpAddr) -> IpAddr {
+pub(super) fn network(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(address) => {
             let mask = u128::MAX << (u128::BITS - limits::CLIENT_PREFIX_V6);
             Ipv6Addr::from_bits(address.to_bits() & mask).into()
         }
         v4 => v4,
-    }
-}
-
-/// Connections that were refused, and what is to be said of them.
-#[derive(Debug, Default)]
-pub struct Refused {
-    counts: [Cell<u64>; Limit::ALL.len()],
-    untold: RefCell<Vec<Untold>>,
-    told: Cell<Option<u32>>,
-}
-
-/// Connections that are told of in one line.
-#[derive(Debug)]
-struct Untold {
-    /// The relay and its limit; `None` = of several.
-    cause: Option<(String, Limit)>,
-    /// The client; `None` = of several.
-    client: Option<IpAddr>,
-    count: u64,
-}
-
-impl Refused {
-    /// Counts a refused connection: in the line of its client, else in that of its relay and limit, else in the last.
-    pub fn note(&self, relay: &str, client: IpAddr, limit: Limit) {
-        if let Some(count) = self.counts.get(limit as usize) {
-            count.set(count.get().wrapping_add(1));
-        }
-        let mut untold = self.untold.borrow_mut();
-        let cause = Some((relay.to_owned(), limit));
-        let lines = [
-            (cause.clone(), Some(network(client))),
-            (cause, None),
-            (None, None),
-        ];
-        for (level, (cause, client)) in lines.into_iter().enumerate() {
-            let same = |u: &&mut Untold| u.client == client && u.cause == cause;
-            if let Some(known) = untold.iter_mut().find(same) {
-                known.count += 1;
-                return;
-            }
-            if untold.len() < limits::REFUSED_LOG_LINES * (level + 1) {
-                untold.push(Untold {
-                    cause,
-                    client,
-                    count: 1,
-                });
-                return;
-            }
-        }
-    }
-
-    /// How many were refused for a limit.
-    pub fn count(&self, limit: Limit) -> u64 {
-        self.counts.get(limit as usize).map_or(0, Cell::get)
-    }
-
-    /// The lines to be logged at second `now`: the first at once, more of them at intervals.
-    pub fn lines(&self, now: u32) -> Vec<String> {
-        let interval = limits::REFUSED_LOG_INTERVAL.as_secs() as u32;
-        let due = self.told.get().is_none_or(|told| now >= told + interval);
-        if !due || self.untold.borrow().is_empty() {
-            return Vec::new();
-        }
-        self.told.set(Some(now));
-        self.untold
-            .take()
-            .iter()
-            .map(|u| match &u.cause {
-                Some((relay, limit)) => words::refused(relay, u.client, u.count, limit.text()),
-                None => words::refused_elsewhere(u.count),
-            })
-            .collect()
     }
 }
 
@@ -223,6 +197,8 @@ mod tests {
         clippy::panic
     )]
     use super::*;
+    use crate::board::Board;
+    use std::os::fd::AsFd;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -236,40 +212,45 @@ mod tests {
         assert_ne!(network(ip("2001:db8:1:3::")), network(ip("2001:db8:1:2::")));
     }
 
+    fn place(clients: &Rc<Clients>, relay: RelayId, client: &str) -> Place {
+        let room = Room {
+            used: 0,
+            most: 1000,
+            short: false,
+        };
+        clients
+            .admit(relay, SessionMax::default(), ip(client), room)
+            .unwrap()
+    }
+
     #[test]
     fn counts_go_up_and_down_and_leave_nothing_behind() {
-        let clients = Clients::default();
+        let clients = Clients::new(&Rc::default());
         let (one, two) = (RelayId(1), RelayId(2));
-        clients.enter(one, ip("2001:db8::1"));
-        clients.enter(one, ip("2001:db8::2"));
-        clients.enter(two, ip("192.0.2.1"));
+        let first = place(&clients, one, "2001:db8::1");
+        let second = place(&clients, one, "2001:db8::2");
+        let third = place(&clients, two, "192.0.2.1");
         assert_eq!((clients.of_relay(one), clients.of_relay(two)), (2, 1));
         assert_eq!(clients.by_client.borrow().len(), 2);
-        clients.leave(one, ip("2001:db8::2"));
-        clients.leave(one, ip("2001:db8::1"));
-        clients.leave(two, ip("192.0.2.1"));
-        // Never below nothing.
-        clients.leave(two, ip("192.0.2.1"));
+        drop((first, second, third));
         assert!(clients.by_client.borrow().is_empty());
         assert!(clients.by_relay.borrow().is_empty());
     }
 
     #[test]
     fn a_crowded_process_keeps_its_rest_for_clients_with_few() {
-        let clients = Clients::default();
+        let clients = Clients::new(&Rc::default());
         let relay = RelayId(1);
-        let (greedy, modest) = (ip("192.0.2.1"), ip("192.0.2.2"));
-        for _ in 0..90 {
-            clients.enter(relay, greedy);
-        }
-        clients.enter(relay, modest);
+        let (greedy, modest) = ("192.0.2.1", "192.0.2.2");
+        let mut held: Vec<_> = (0..90).map(|_| place(&clients, relay, greedy)).collect();
+        held.push(place(&clients, relay, modest));
         let admit = |max, client, used, short| {
             let room = Room {
                 used,
                 most: 160,
                 short,
             };
-            clients.admit(relay, max, client, room)
+            clients.admit(relay, max, ip(client), room).map(drop)
         };
         let open = SessionMax::default();
         assert_eq!(admit(open, greedy, 149, false), Ok(()));
@@ -288,56 +269,56 @@ mod tests {
             client: None,
         };
         assert_eq!(admit(all, modest, 91, false), Err(Limit::Relay));
+        // What was refused left nothing behind.
+        assert_eq!(clients.of_relay(relay), 91);
     }
 
     #[test]
-    fn a_flood_is_told_in_few_lines() {
-        let refused = Refused::default();
-        for n in 0..100 {
-            let client = IpAddr::from([192, 0, 2, n]);
-            refused.note("www", client, Limit::Client);
-            refused.note("www", client, Limit::Client);
+    fn limits_hold_over_processes_and_a_session_counts_where_it_began() {
+        let descriptor = Board::create().unwrap();
+        let clients: Vec<_> = (0..3)
+            .map(|number| {
+                let seat = Rc::new(Seat::new(number));
+                seat.take(Board::map(descriptor.as_fd()).unwrap());
+                seat.set_processes(3);
+                Clients::new(&seat)
+            })
+            .collect();
+        let room = Room {
+            used: 0,
+            most: 1000,
+            short: false,
+        };
+        let admit = |number: usize, client: &str, max| {
+            clients[number].admit(RelayId(1), max, ip(client), room)
+        };
+        let mut max = SessionMax {
+            all: Some(5),
+            client: Some(4),
+        };
+        let (one, two) = ("192.0.2.1", "192.0.2.2");
+        let mut held: Vec<_> = (0..4).map(|n| admit(n % 3, one, max).unwrap()).collect();
+        for number in 0..3 {
+            assert_eq!(admit(number, one, max).map(drop), Err(Limit::Client));
         }
-        assert_eq!(refused.count(Limit::Client), 200);
-        assert_eq!(refused.count(Limit::Relay), 0);
-        let lines = refused.lines(5);
-        assert_eq!(lines.len(), limits::REFUSED_LOG_LINES + 1);
-        assert!(lines[0].contains("2 connections of 192.0.2.0 refused"));
-        assert!(lines[8].contains("184 connections of other clients"));
-        refused.note("www", ip("192.0.2.1"), Limit::Relay);
-        assert!(refused.lines(6).is_empty());
-        assert_eq!(refused.lines(15).len(), 1);
-        assert!(refused.lines(40).is_empty());
-    }
-
-    #[test]
-    fn a_line_names_the_relay_and_the_limit_that_refused() {
-        let refused = Refused::default();
-        let client = |n| IpAddr::from([192, 0, 2, n]);
-        for n in 0..20 {
-            refused.note("www", client(n), Limit::Client);
-        }
-        refused.note("mail", client(1), Limit::Relay);
-        refused.note("www", client(1), Limit::Relay);
-        refused.note("mail", client(2), Limit::Relay);
-        let lines = refused.lines(5);
-        assert_eq!(
-            lines[limits::REFUSED_LOG_LINES..],
-            [
-                "relay www: 12 connections of other clients refused: too many sessions of the client",
-                "relay mail: 2 connections of other clients refused: too many sessions of the relay",
-                "relay www: 1 connection of other clients refused: too many sessions of the relay",
-            ]
-        );
-        // However many relays refuse.
-        for n in 0..100 {
-            refused.note(&format!("r{n}"), client(1), Limit::Relay);
-        }
-        let lines = refused.lines(100);
-        assert_eq!(lines.len(), 2 * limits::REFUSED_LOG_LINES + 1);
-        assert_eq!(
-            lines.last().unwrap(),
-            "84 connections to other relays refused"
-        );
+        held.push(admit(1, two, max).unwrap());
+        assert_eq!(admit(2, two, max).map(drop), Err(Limit::Relay));
+        // A place is free for whichever process comes next.
+        held.remove(0);
+        assert_eq!(admit(2, one, max).map(drop), Ok(()));
+        // A limit that is set later knows the sessions that began before.
+        max.client = Some(3);
+        assert_eq!(admit(0, one, max).map(drop), Err(Limit::Client));
+        // Relays beyond the board have parts that add up.
+        let far = RelayId(u32::MAX);
+        let places: Vec<_> = (0..12)
+            .filter_map(|n| clients[n % 3].admit(far, max, ip(two), room).ok())
+            .collect();
+        assert_eq!(places.len(), 3);
+        max.client = None;
+        let more: Vec<_> = (0..12)
+            .filter_map(|n| clients[n % 3].admit(far, max, ip(two), room).ok())
+            .collect();
+        assert_eq!(places.len() + more.len(), 5);
     }
 }

@@ -3,12 +3,13 @@
 //! Must never be shared with another thread, and its buffer never be held across an `await`.
 
 use super::access::Outlets;
-use super::clients::{Clients, Limit, Refused, Room};
+use super::clients::{Clients, Limit, Place, Room};
 use super::counters::Counters;
 use super::forward::Forwards;
 use super::generation::Generation;
 use super::http;
 use super::queue::Queues;
+use super::refused::Refused;
 use super::registry::Registry;
 use super::relays::Relay;
 use super::seat::Seat;
@@ -51,6 +52,8 @@ pub struct Context {
     pub access: Outlets,
     /// Running sessions.
     pub sessions: Registry,
+    /// Their counts by relay and client.
+    pub(super) clients: Rc<Clients>,
     /// What has happened so far.
     pub counters: Counters,
     /// Connections refused for a limit.
@@ -93,6 +96,7 @@ impl Context {
             random,
             access: Outlets::default(),
             sessions: Registry::default(),
+            clients: Clients::new(&seat),
             counters: Counters::default(),
             refused: Refused::default(),
             descriptors: descriptors(),
@@ -112,9 +116,9 @@ impl Context {
         Rc::clone(&self.generation.borrow())
     }
 
-    /// Whether a session of `client` may begin; `descriptor` is the number of its socket, the lowest that was free.
-    /// Counts those that may not.
-    pub fn admit(&self, relay: &Relay, client: IpAddr, descriptor: RawFd) -> bool {
+    /// A place for a session of `client`, if it may begin; `descriptor` is the number of its socket, the lowest that
+    /// was free. Counts those that may not.
+    pub fn admit(&self, relay: &Relay, client: IpAddr, descriptor: RawFd) -> Option<Place> {
         let spare = self.descriptors / limits::CROWDED_PART;
         let room = Room {
             used: self.sessions.len() + self.headers_awaited.get(),
@@ -122,17 +126,17 @@ impl Context {
             short: usize::try_from(descriptor)
                 .is_ok_and(|number| number + spare >= self.descriptors),
         };
-        self.judge(&self.sessions.clients, relay, client, room)
+        self.judge(&self.clients, relay, client, room)
     }
 
     /// The same for a flow of a listener that has `used` of them, counted in `clients`.
     pub fn admit_flow(
         &self,
-        clients: &Clients,
+        clients: &Rc<Clients>,
         relay: &Relay,
         client: IpAddr,
         used: usize,
-    ) -> bool {
+    ) -> Option<Place> {
         // Each has a socket; those of other listeners and of sessions must have room too.
         let room = Room {
             used,
@@ -142,16 +146,17 @@ impl Context {
         self.judge(clients, relay, client, room)
     }
 
-    fn judge(&self, clients: &Clients, relay: &Relay, client: IpAddr, room: Room) -> bool {
-        let prefork = self.generation.borrow().config.globals.prefork.max(1);
-        let mut max = relay.config.session_max;
-        // One client's connections are not spread evenly, those of all are.
-        max.all = max.all.map(|max| max.div_ceil(prefork));
-        let verdict = clients.admit(relay.config.id, max, client, room);
-        if let Err(limit) = verdict {
-            self.refuse(relay, client, limit);
-        }
-        verdict.is_ok()
+    fn judge(
+        &self,
+        clients: &Rc<Clients>,
+        relay: &Relay,
+        client: IpAddr,
+        room: Room,
+    ) -> Option<Place> {
+        clients
+            .admit(relay.config.id, relay.config.session_max, client, room)
+            .inspect_err(|limit| self.refuse(relay, client, *limit))
+            .ok()
     }
 
     /// Counts what was refused for a limit.

@@ -3,27 +3,27 @@
 //! Must never let a flow outlive its host.
 
 use super::access;
-use super::clients::Clients;
+use super::clients::{Clients, Place};
 use super::connect::{self, Choice, Pick};
 use super::context::Context;
 use super::counters::Lost;
 use super::relays::{HostGuard, Relay};
+use super::seat::Seat;
 use super::session::{From, Session};
 use super::sockets;
 use super::target;
 use super::udp_actor::{Client, Listener, drain};
-use conf::model::{HostId, RelayId};
+use conf::model::HostId;
 use protocols::log::session as words;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::IpAddr;
 use std::rc::Rc;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 /// The flows of one listener.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Flows {
     flows: RefCell<HashMap<Client, Entry>>,
     clients: Rc<Clients>,
@@ -34,14 +34,11 @@ pub struct Flows {
 struct Entry {
     flow: Rc<Flow>,
     task: JoinHandle<()>,
-    /// Where it is counted, and as whose.
-    counted: (Rc<Clients>, RelayId, IpAddr),
+    _place: Place,
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let (clients, relay, client) = &self.counted;
-        clients.leave(*relay, *client);
         self.task.abort();
     }
 }
@@ -89,6 +86,14 @@ impl Flow {
 }
 
 impl Flows {
+    /// None yet.
+    pub fn new(seat: &Rc<Seat>) -> Self {
+        Flows {
+            flows: RefCell::default(),
+            clients: Clients::new(seat),
+        }
+    }
+
     /// Passes a client's datagram on.
     ///
     /// # Errors
@@ -131,9 +136,8 @@ impl Flows {
         let context = &listener.context;
         let ip = client.address.ip();
         let used = self.flows.borrow().len();
-        if !context.admit_flow(&self.clients, relay, ip, used) {
-            return Err(Lost::Full);
-        }
+        let place = context.admit_flow(&self.clients, relay, ip, used);
+        let place = place.ok_or(Lost::Full)?;
         let mut choice = Choice::by(relay, ip);
         choice.destination = target::of_datagram(relay, client.local).map_err(|_| Lost::NoHost)?;
         let Pick { chosen, guard } = connect::choose(context, relay, &choice, tried)
@@ -162,12 +166,10 @@ impl Flows {
             context.forwards.count(redirect.id, guard.host().parts.id);
         }
         let task = actix::spawn(answers(Rc::clone(listener), Rc::clone(&flow), client));
-        let relay = relay.config.id;
-        self.clients.enter(relay, ip);
         let entry = Entry {
             flow: Rc::clone(&flow),
             task,
-            counted: (Rc::clone(&self.clients), relay, ip),
+            _place: place,
         };
         self.flows.borrow_mut().insert(client, entry);
         Ok(flow)

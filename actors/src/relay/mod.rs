@@ -14,6 +14,7 @@ pub mod generation;
 pub mod http;
 mod proxy_header;
 pub mod queue;
+pub mod refused;
 pub mod registry;
 pub mod relay_actor;
 pub mod relays;

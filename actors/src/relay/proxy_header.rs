@@ -36,8 +36,8 @@ pub fn expect(context: Rc<Context>, relay: Rc<Relay>, mut socket: TcpStream, pee
             Ok(Some(client)) => {
                 // The peer is a balancer: the limits are those of its client.
                 let client = client.unwrap_or(peer);
-                if context.admit(&relay, client.ip(), socket.as_raw_fd()) {
-                    relay_actor::begin(&context, relay, socket, client);
+                if let Some(place) = context.admit(&relay, client.ip(), socket.as_raw_fd()) {
+                    relay_actor::begin(&context, relay, socket, client, place);
                 }
             }
             _ => {

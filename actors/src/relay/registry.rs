@@ -2,7 +2,7 @@
 //! Owns their list, their numbers and the timers: one array of seconds, looked through once a second.
 //! Must never end a session itself: it tells the session's actor.
 
-use super::clients::Clients;
+use super::clients::Place;
 use super::session::Session;
 use super::session_actor::{End, SessionActor};
 use crate::link::SessionInfo;
@@ -16,6 +16,8 @@ use std::rc::Rc;
 struct Entry {
     session: Rc<Session>,
     actor: Addr<SessionActor>,
+    /// Its place in the counts by relay and client.
+    _place: Place,
 }
 
 /// All sessions of a process.
@@ -26,8 +28,6 @@ pub struct Registry {
     /// cheaper than any queue: 100,000 sessions take a few microseconds a second, and ended ones leave nothing behind.
     due: RefCell<Vec<u32>>,
     last: Cell<u64>,
-    /// Their counts by relay and client.
-    pub(super) clients: Clients,
 }
 
 impl Registry {
@@ -49,14 +49,13 @@ impl Registry {
     }
 
     /// A session begins; `actor` ends it.
-    pub(super) fn insert(&self, session: &Rc<Session>, actor: Addr<SessionActor>) {
+    pub(super) fn insert(&self, session: &Rc<Session>, actor: Addr<SessionActor>, place: Place) {
         let key = self.entries.borrow_mut().insert(Entry {
             session: Rc::clone(session),
             actor,
+            _place: place,
         });
         session.key.set(Some(key));
-        self.clients
-            .enter(session.relay.config.id, session.client.ip());
         let mut due = self.due.borrow_mut();
         if due.len() <= key {
             due.resize(key + 1, u32::MAX);
@@ -71,8 +70,6 @@ impl Registry {
         let Some(key) = session.key.take() else {
             return;
         };
-        self.clients
-            .leave(session.relay.config.id, session.client.ip());
         let mut entries = self.entries.borrow_mut();
         entries.try_remove(key);
         let mut due = self.due.borrow_mut();

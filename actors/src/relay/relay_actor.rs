@@ -5,6 +5,7 @@
 //! In: [`Configure`] (reload), [`Close`]. Out: sessions, begun as actors of their own.
 //! On loss: a panic here ends the process; the parent starts another with its duplicate of the listener.
 
+use super::clients::Place;
 use super::context::Context;
 use super::proxy_header;
 use super::relays::Relay;
@@ -169,10 +170,9 @@ impl Shared {
             proxy_header::expect(Rc::clone(context), relay, socket, client);
             return;
         }
-        if !context.admit(&relay, client.ip(), socket.as_raw_fd()) {
-            return;
+        if let Some(place) = context.admit(&relay, client.ip(), socket.as_raw_fd()) {
+            begin(context, relay, socket, client, place);
         }
-        begin(context, relay, socket, client);
     }
 }
 
@@ -182,10 +182,12 @@ pub(super) fn begin(
     relay: Rc<Relay>,
     socket: TcpStream,
     client: SocketAddr,
+    place: Place,
 ) {
     context.counters.sessions.up();
     relay.count_session();
     let now = context.clock.seconds();
     let session = Session::new(context.sessions.number(), relay, client, now);
-    SessionActor::begin(Rc::clone(context), Rc::new(session), Stream::Plain(socket));
+    let (session, client) = (Rc::new(session), Stream::Plain(socket));
+    SessionActor::begin(Rc::clone(context), session, client, place);
 }

@@ -1,14 +1,15 @@
 //! Seat: this process's place among the relay processes.
-//! Owns the way to the shared board, the counting of connections and waiting sessions where there is none, and the
-//! tables that sessions wait for and that have room again.
+//! Owns the way to the shared board, the counting of connections, sessions and waiting sessions where there is none,
+//! and the tables that sessions wait for and that have room again.
 //! Must never let a limit be exceeded because processes do not see each other: without a board each has its part.
 
-use crate::board::{Board, Entry};
+use crate::board::{Board, Counted, Entry};
 use conf::limits;
-use conf::model::{HostId, TableId};
+use conf::model::{HostId, RelayId, TableId};
 use protocols::balance;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use tokio::sync::Notify;
 
 /// See the module.
@@ -20,6 +21,7 @@ pub struct Seat {
     board: RefCell<Option<Board>>,
     /// Waiting sessions of this process by table, where the board does not count them.
     alone: RefCell<HashMap<TableId, u32>>,
+    unseen: Cell<u64>,
     freed: RefCell<BTreeSet<TableId>>,
     news: Notify,
 }
@@ -38,6 +40,7 @@ impl Seat {
             processes: Cell::new(1),
             board: RefCell::default(),
             alone: RefCell::default(),
+            unseen: Cell::new(0),
             freed: RefCell::default(),
             news: Notify::new(),
         }
@@ -93,6 +96,49 @@ impl Seat {
     pub(super) fn closed(&self, host: HostId) {
         if let Some(board) = &*self.board.borrow() {
             board.closed(self.number, host);
+        }
+    }
+
+    /// Wants to begin one more session of a relay; this process has `own` of them.
+    pub(super) fn begin(&self, relay: RelayId, own: u32, max: Option<u32>) -> bool {
+        match &*self.board.borrow() {
+            Some(board) if board.covers_relay(relay) => board.begin(self.number, relay, max),
+            Some(_) => {
+                max.is_none_or(|max| own < balance::part(max, self.processes.get(), self.number))
+            }
+            None => max.is_none_or(|max| own < max),
+        }
+    }
+
+    /// It ended.
+    pub(super) fn ended(&self, relay: RelayId) {
+        if let Some(board) = &*self.board.borrow() {
+            board.ended(self.number, relay);
+        }
+    }
+
+    /// Counts one more session of a client where all processes see it, or says that none does.
+    pub(super) fn count_client(&self, relay: RelayId, client: IpAddr, max: Option<u32>) -> Counted {
+        let board = self.board.borrow();
+        let Some(board) = &*board else {
+            return Counted::Unseen;
+        };
+        let counted = board.count_client(self.number, board.client(relay, client), max);
+        if counted == Counted::Unseen && max.is_some() {
+            self.unseen.set(self.unseen.get().wrapping_add(1));
+        }
+        counted
+    }
+
+    /// Sessions so far whose client, though limited, only this process counted.
+    pub(super) fn unseen(&self) -> u64 {
+        self.unseen.get()
+    }
+
+    /// It ended, and was counted at this place.
+    pub(super) fn uncount_client(&self, place: u32) {
+        if let Some(board) = &*self.board.borrow() {
+            board.uncount_client(self.number, place);
         }
     }
 

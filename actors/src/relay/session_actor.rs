@@ -5,6 +5,7 @@
 //! In: [`End`] (registry: timeout, kill, drain). Out: nothing; counters and the registry are updated in place.
 //! On loss: the client's and the server's connection close; nothing else is touched.
 
+use super::clients::Place;
 use super::context::Context;
 use super::session::{Ended, Session};
 use super::stream::Stream;
@@ -34,14 +35,14 @@ pub struct SessionActor {
 
 impl SessionActor {
     /// Begins a session with an accepted connection.
-    pub fn begin(context: Rc<Context>, session: Rc<Session>, client: Stream) {
+    pub fn begin(context: Rc<Context>, session: Rc<Session>, client: Stream, place: Place) {
         SessionActor::create(|ctx| {
             let actor = SessionActor {
                 context: Rc::clone(&context),
                 session: Rc::clone(&session),
                 ended: None,
             };
-            context.sessions.insert(&session, ctx.address());
+            context.sessions.insert(&session, ctx.address(), place);
             // Each kind is spawned by itself: the future of one must not be as large as that of the largest.
             match session.relay.protocol.kind {
                 ProtocolKind::Http => actor.run(ctx, http::serve(context, session, client)),
@@ -115,13 +116,14 @@ mod tests {
         let now = context.clock.seconds();
         let session = Session::new(context.sessions.number(), Rc::clone(relay), client, now);
         let session = Rc::new(session);
+        let place = context.admit(relay, session.client.ip(), 0).unwrap();
         SessionActor::create(|ctx| {
             let actor = SessionActor {
                 context: Rc::clone(context),
                 session: Rc::clone(&session),
                 ended: None,
             };
-            context.sessions.insert(&session, ctx.address());
+            context.sessions.insert(&session, ctx.address(), place);
             actor.run(ctx, work);
             actor
         });

@@ -85,6 +85,7 @@ fn samples(context: &Context) -> Vec<Sample> {
         ("pipes", context.pipes.exhausted()),
         ("pool", counters.pool_full.get()),
         ("log", counters.log_full.get()),
+        ("clients", context.seat.unseen()),
     ] {
         samples.push(names::RELAY_LIMIT_HITS.sample(&[process, limit], count as f64));
     }
@@ -107,7 +108,7 @@ fn samples(context: &Context) -> Vec<Sample> {
     let generation = context.generation();
     for (id, relay) in &generation.relays {
         let labels = [process, relay.config.name.as_str()];
-        let active = context.sessions.clients.of_relay(*id);
+        let active = context.clients.of_relay(*id);
         samples.push(names::RELAY_SESSIONS.sample(&labels, relay.sessions.get() as f64));
         samples.push(names::RELAY_SESSIONS_ACTIVE.sample(&labels, f64::from(active)));
     }

@@ -69,7 +69,7 @@ impl UdpActor {
         }
         let engine = match relay.protocol.kind {
             ProtocolKind::Dns => Engine::Dns(Resolvers::default()),
-            _ => Engine::Flows(Flows::default()),
+            _ => Engine::Flows(Flows::new(&context.seat)),
         };
         Ok(UdpActor {
             listener: Rc::new(Listener {

@@ -124,7 +124,7 @@ metrics! {
     RELAY_PANICKED = Counter "relayd_relay_sessions_panicked_total" ["process"] "Sessions that ended because of a defect in relayd.";
     RELAY_REFUSED = Counter "relayd_relay_sessions_refused_total" ["process", "limit"] "Connections closed at once for a limit: process (its sessions), relay (session max), client (session max per client) or share (a client has many while the process is crowded).";
     RELAY_HEADERS_MISSING = Counter "relayd_relay_proxy_headers_missing_total" ["process"] "Connections closed because they did not begin with the PROXY header that their listener expects.";
-    RELAY_LIMIT_HITS = Counter "relayd_relay_limit_hits_total" ["process", "limit"] "Times that something was done without for a limit: pipes (a transfer copies), pool (a server connection is not kept) or log (items missing in a session's line).";
+    RELAY_LIMIT_HITS = Counter "relayd_relay_limit_hits_total" ["process", "limit"] "Times that something was done without for a limit: pipes (a transfer copies), pool (a server connection is not kept), log (items missing in a session's line) or clients (a client's limit holds in one process only).";
     RELAY_ACCEPT_PAUSES = Counter "relayd_relay_accept_pauses_total" ["process"] "Times that accepting paused for want of descriptors or memory.";
     RELAY_CONNECT_ERRORS = Counter "relayd_relay_connect_errors_total" ["process"] "Connections to hosts that failed.";
     RELAY_FAILOVERS = Counter "relayd_relay_failovers_total" ["process"] "Sessions that went to another host after the first failed.";

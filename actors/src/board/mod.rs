@@ -1,21 +1,27 @@
 //! Board: what relay processes must know of each other at once, in memory that they share.
-//! Owns its layout: open connections and waiting sessions by process, and since when a host is up again.
+//! Owns its layout: open connections, sessions and waiting sessions by process, and since when a host is up again.
 //! Must never be needed to be right for safety of memory: it holds numbers that any relay process could have written.
 //!
 //! Each process writes only its own cells; what counts is the sum. So a process that dies leaves nothing half done,
 //! and clearing its cells gives back what it held.
 
+mod clients;
+
+pub use clients::{Client, Counted};
+
+use backends::sys::random;
 use backends::sys::shared::{self, Words};
 use conf::limits;
-use conf::model::{HostId, TableId};
+use conf::model::{HostId, RelayId, TableId};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 
 const PROCESSES: usize = limits::PREFORK_MAX as usize;
 const HOSTS: usize = limits::SHARED_HOSTS_MAX;
 const TABLES: usize = limits::SHARED_TABLES_MAX;
+const RELAYS: usize = limits::SHARED_RELAYS_MAX;
 /// Word 0: one more than the highest number of a process so far.
 const CONNECTIONS: usize = 1;
 /// By host: the second in which it came up again, plus one; 0 = it did not.
@@ -23,7 +29,16 @@ const RETURNS: usize = CONNECTIONS + PROCESSES * HOSTS;
 /// By process and table: sessions that wait, and the stamp of the first of them.
 const WAITING: usize = RETURNS + HOSTS;
 const FIRST: usize = WAITING + PROCESSES * TABLES;
-const SIZE: usize = FIRST + PROCESSES * TABLES;
+/// By process and relay: its sessions.
+const SESSIONS: usize = FIRST + PROCESSES * TABLES;
+/// The key that clients are found by, then the clients of each process.
+const KEY: usize = SESSIONS + PROCESSES * RELAYS;
+const CLIENTS: usize = KEY + KEY_WORDS;
+const SIZE: usize = CLIENTS + PROCESSES * clients::WORDS;
+
+const KEY_WORDS: usize = 4;
+/// Times that a process which stepped back for another tries again.
+const INSIST: u32 = 10;
 
 /// How a process fared that wants one more of something limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +55,7 @@ pub enum Entry {
 #[derive(Debug)]
 pub struct Board {
     words: Words,
+    key: [u8; 4 * KEY_WORDS],
 }
 
 impl Board {
@@ -48,7 +64,16 @@ impl Board {
     /// # Errors
     /// Those of the system.
     pub fn create() -> io::Result<OwnedFd> {
-        shared::create(SIZE)
+        let descriptor = shared::create(SIZE)?;
+        let words = Words::map(descriptor.as_fd(), SIZE)?;
+        for word in 0..KEY_WORDS {
+            let mut bytes = [0; 4];
+            random::fill(&mut bytes)?;
+            if let Some(word) = words.get(KEY + word) {
+                word.store(u32::from_le_bytes(bytes), SeqCst);
+            }
+        }
+        Ok(descriptor)
     }
 
     /// Maps it.
@@ -57,7 +82,12 @@ impl Board {
     /// Those of the system.
     pub fn map(descriptor: BorrowedFd<'_>) -> io::Result<Board> {
         let words = Words::map(descriptor, SIZE)?;
-        Ok(Board { words })
+        let mut key = [0; 4 * KEY_WORDS];
+        for (index, bytes) in key.chunks_mut(4).enumerate() {
+            let word = words.get(KEY + index).map_or(0, |word| word.load(SeqCst));
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        Ok(Board { words, key })
     }
 
     /// Process `number` takes part.
@@ -85,6 +115,10 @@ impl Board {
         for table in 0..TABLES {
             zero(self.words.get(WAITING + process * TABLES + table));
         }
+        for relay in 0..RELAYS {
+            zero(self.words.get(SESSIONS + process * RELAYS + relay));
+        }
+        self.clear_clients(process);
     }
 
     /// Whether connections to a host are counted here.
@@ -126,6 +160,44 @@ impl Board {
     /// It closed one.
     pub fn closed(&self, number: u32, host: HostId) {
         if let Some(own) = self.host_cell(number as usize, host) {
+            down(own);
+        }
+    }
+}
+
+impl Board {
+    /// Whether sessions of a relay are counted here.
+    pub fn covers_relay(&self, relay: RelayId) -> bool {
+        (relay.0 as usize) < RELAYS
+    }
+
+    fn relay_cell(&self, process: usize, relay: RelayId) -> Option<&AtomicU32> {
+        let relay = relay.0 as usize;
+        if relay >= RELAYS || process >= PROCESSES {
+            return None;
+        }
+        self.words.get(SESSIONS + process * RELAYS + relay)
+    }
+
+    /// Sessions of a relay, of all processes.
+    pub fn sessions(&self, relay: RelayId) -> u32 {
+        let cells = self
+            .processes()
+            .filter_map(|process| self.relay_cell(process, relay));
+        sum(cells)
+    }
+
+    /// Process `number` wants to begin a session of a relay that may have at most `max`.
+    pub fn begin(&self, number: u32, relay: RelayId, max: Option<u32>) -> bool {
+        let Some(own) = self.relay_cell(number as usize, relay) else {
+            return false;
+        };
+        insist(number, own, max, || self.sessions(relay))
+    }
+
+    /// One of its sessions ended.
+    pub fn ended(&self, number: u32, relay: RelayId) {
+        if let Some(own) = self.relay_cell(number as usize, relay) {
             down(own);
         }
     }
@@ -225,6 +297,26 @@ fn enter(own: &AtomicU32, max: u32, sum: impl Fn() -> u32) -> Entry {
     Entry::Yielded
 }
 
+/// The same for one that has no second chance: after stepping back for another it tries again, each process at another
+/// pace. Without `max` it counts only.
+fn insist(number: u32, own: &AtomicU32, max: Option<u32>, sum: impl Fn() -> u32) -> bool {
+    let Some(max) = max else {
+        own.fetch_add(1, SeqCst);
+        return true;
+    };
+    for round in 0..INSIST {
+        match enter(own, max, &sum) {
+            Entry::Entered => return true,
+            Entry::Full => return false,
+            Entry::Yielded => {}
+        }
+        for _ in 0..(number + 1) << round {
+            std::hint::spin_loop();
+        }
+    }
+    false
+}
+
 /// Only the owner and, after its end, the parent write to a cell; it must not wrap all the same.
 fn down(own: &AtomicU32) {
     let _ = own.fetch_update(SeqCst, SeqCst, |count| count.checked_sub(1));
@@ -244,106 +336,4 @@ fn sum<'a>(cells: impl Iterator<Item = &'a AtomicU32>) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use std::os::fd::AsFd;
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicU32;
-
-    const HOST: HostId = HostId(7);
-
-    fn board() -> Board {
-        Board::map(Board::create().unwrap().as_fd()).unwrap()
-    }
-
-    #[test]
-    fn a_limit_holds_over_processes_and_the_dead_give_back() {
-        let board = board();
-        (0..3).for_each(|number| board.join(number));
-        assert_eq!(board.connect(0, HOST, 2), Entry::Entered);
-        assert_eq!(board.connect(2, HOST, 2), Entry::Entered);
-        assert_eq!(board.connect(1, HOST, 2), Entry::Full);
-        assert_eq!(board.connect(1, HostId(8), 2), Entry::Entered);
-        assert_eq!(board.connections(HOST), 2);
-        board.closed(0, HOST);
-        assert_eq!(board.connect(1, HOST, 2), Entry::Entered);
-        board.clear(2);
-        assert_eq!(board.connections(HOST), 1);
-        // A cell never goes below nothing, whoever miscounts.
-        board.closed(2, HOST);
-        assert_eq!(board.connections(HOST), 1);
-    }
-
-    #[test]
-    fn a_queue_has_one_length_and_the_longest_wait_comes_first() {
-        let board = board();
-        let table = TableId(3);
-        (0..3).for_each(|number| board.join(number));
-        for (number, stamp) in [(2, u32::MAX - 5), (0, 4), (1, 4)] {
-            assert_eq!(board.wait(number, table, 3), Entry::Entered);
-            board.set_first(number, table, stamp);
-        }
-        assert_eq!(board.wait(1, table, 3), Entry::Full);
-        assert_eq!(board.waiting(table), 3);
-        // The stamps have wrapped between the first and the second.
-        assert_eq!(board.longest(table, 10, 0), Some(2));
-        assert_eq!(board.longest(table, 10, 0b100), Some(0));
-        assert_eq!(board.longest(table, 10, 0b101), Some(1));
-        board.clear(2);
-        assert_eq!(board.longest(table, 10, 0), Some(0));
-        board.waited(0, table);
-        assert_eq!(board.longest(table, 10, 0), Some(1));
-        assert_eq!(board.waiting(table), 1);
-    }
-
-    #[test]
-    fn a_restarted_process_learns_when_a_host_returned() {
-        let board = board();
-        assert_eq!(board.returned_at(HOST), None);
-        board.returned(HOST, 0);
-        assert_eq!(board.returned_at(HOST), Some(0));
-    }
-
-    #[test]
-    fn what_is_beyond_the_board_is_refused_and_harmless() {
-        let board = board();
-        let far = HostId(u32::MAX);
-        board.join(u32::MAX);
-        assert!(!board.covers(far));
-        assert_eq!(board.connect(0, far, 9), Entry::Full);
-        assert_eq!(board.connect(u32::MAX, HOST, 9), Entry::Full);
-        board.connected(0, far);
-        board.closed(u32::MAX, HOST);
-        board.clear(u32::MAX);
-        assert_eq!(board.connections(far), 0);
-    }
-
-    #[test]
-    fn threads_never_exceed_the_limit() {
-        const MAX: u32 = 3;
-        let board = Arc::new(board());
-        (0..4).for_each(|number| board.join(number));
-        let held = Arc::new(AtomicU32::new(0));
-        let threads: Vec<_> = (0..4)
-            .map(|number| {
-                let (board, held) = (Arc::clone(&board), Arc::clone(&held));
-                std::thread::spawn(move || {
-                    let mut entered = 0;
-                    for _ in 0..20_000 {
-                        if board.connect(number, HOST, MAX) == Entry::Entered {
-                            assert!(held.fetch_add(1, SeqCst) < MAX);
-                            entered += 1;
-                            held.fetch_sub(1, SeqCst);
-                            board.closed(number, HOST);
-                        }
-                    }
-                    entered
-                })
-            })
-            .collect();
-        let entered: u32 = threads.into_iter().map(|t| t.join().unwrap()).sum();
-        assert!(entered > 0);
-        assert_eq!(board.connections(HOST), 0);
-    }
-}
+mod tests;

@@ -103,14 +103,13 @@ fn redirects(config: &Config, options: &Options) -> Result<(), FilterError> {
 /// The packet filter that a daemon with these options would use. Only root can know what the kernel allows; for others it
 /// is the system's own, as the daemon will be started by root.
 fn serving(options: &Options) -> Kind {
-    match options.backend {
-        Backend::Nftables => Kind::Nftables,
-        Backend::Pf => Kind::Pf,
-        Backend::Userland => Kind::Userland,
-        Backend::Recording => Kind::Recording,
-        Backend::Auto if privileges::is_root() => filter::choose().kind,
-        Backend::Auto => system(),
-    }
+    options.backend.kind().unwrap_or_else(|| {
+        if privileges::is_root() {
+            filter::choose().kind
+        } else {
+            system()
+        }
+    })
 }
 
 /// The packet filter of this kind of system.

@@ -107,7 +107,8 @@ fn surroundings(config: &Config, options: &Options) -> Result<Vec<String>, Filte
     if config.redirects.is_empty() {
         return Ok(Vec::new());
     }
-    let kind = kind(options.backend);
+    // `auto` is decided already.
+    let kind = options.backend.kind().unwrap_or(Kind::Userland);
     let desired = Ruleset::all_up(config, options.count_traffic);
     filter::verify(kind, &desired)?;
     filter::surroundings(kind, &options.table, &desired)
@@ -174,27 +175,12 @@ fn confinement(
     Ok(Some(confinement))
 }
 
-/// The packet filter of an option; `auto` is decided already.
-fn kind(backend: Backend) -> Kind {
-    match backend {
-        Backend::Nftables => Kind::Nftables,
-        Backend::Pf => Kind::Pf,
-        Backend::Recording => Kind::Recording,
-        Backend::Userland | Backend::Auto => Kind::Userland,
-    }
-}
-
 /// Turns `auto` into a packet filter; answers why it is not the system's own.
 fn choose_backend(options: &mut Options) -> Option<filter::FilterError> {
     if options.backend != Backend::Auto {
         return None;
     }
     let choice = filter::choose();
-    options.backend = match choice.kind {
-        Kind::Nftables => Backend::Nftables,
-        Kind::Pf => Backend::Pf,
-        Kind::Userland => Backend::Userland,
-        Kind::Recording => Backend::Recording,
-    };
+    options.backend = choice.kind.into();
     choice.why_not
 }

@@ -2,6 +2,7 @@
 //! Owns their types and defaults; the layers (file, environment, flags) are put together in the binary.
 //! Must never hold anything relayd.conf can say.
 
+use backends::filter::Kind;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -80,6 +81,30 @@ pub enum Backend {
     Userland,
     /// Nothing is done; calls are recorded (tests).
     Recording,
+}
+
+impl Backend {
+    /// The packet filter; `None`: the system decides.
+    pub fn kind(self) -> Option<Kind> {
+        match self {
+            Backend::Auto => None,
+            Backend::Nftables => Some(Kind::Nftables),
+            Backend::Pf => Some(Kind::Pf),
+            Backend::Userland => Some(Kind::Userland),
+            Backend::Recording => Some(Kind::Recording),
+        }
+    }
+}
+
+impl From<Kind> for Backend {
+    fn from(kind: Kind) -> Backend {
+        match kind {
+            Kind::Nftables => Backend::Nftables,
+            Kind::Pf => Backend::Pf,
+            Kind::Userland => Backend::Userland,
+            Kind::Recording => Backend::Recording,
+        }
+    }
 }
 
 /// Form of log lines.

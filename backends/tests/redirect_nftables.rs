@@ -9,15 +9,16 @@
 
 mod network;
 
-use backends::filter::{Kind, PacketFilter, ServerState, Service, surroundings};
+use backends::filter::{Kind, PacketFilter, Ruleset, ServerState, Service, surroundings};
 use backends::nftables::kernel::Nftables;
-use conf::model::{Mode, TableId};
+use conf::model::{Mode, RedirectId, TableId};
 use network::services::{
     PORT, assert_same, backend, from_client, listener, rules, service, set_state, spread,
     start_servers, successor, virtuals,
 };
-use network::{Network, alive, ask, open, tally};
+use network::{Network, Server, alive, ask, open, tally};
 use std::net::UdpSocket;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -234,6 +235,60 @@ fn the_preview_is_what_the_kernel_holds_and_can_be_loaded() {
     std::fs::remove_file(&path).unwrap();
     assert_same(&preview, &network.client.listing("inet", "relayd"));
     filter.purge().unwrap();
+}
+
+#[test]
+fn changes_one_by_one_come_to_the_same_as_everything_at_once() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(3);
+    let servers = start_servers(&network);
+    let mut filter = backend(&network);
+    let mut services: Vec<Service> = ["www", "dns", "ftp"].map(|name| service(name, 3)).into();
+    for (n, service) in (1..).zip(&mut services) {
+        service.id = RedirectId(n);
+        for listener in &mut service.listeners {
+            (listener.port, listener.port_end) = (PORT + n as u16, PORT + n as u16);
+        }
+    }
+    let mut desired: Ruleset = services.into_iter().collect();
+    // Nothing was applied yet.
+    let all = desired.services.clone();
+    filter.change(&desired, &all).unwrap();
+    for (n, host, state) in [
+        (1, 0, ServerState::Down),
+        (1, 1, ServerState::Drain),
+        (2, 2, ServerState::Down),
+        (1, 0, ServerState::Up),
+        // Which changes nothing.
+        (0, 0, ServerState::Up),
+    ] {
+        set_state(Arc::make_mut(&mut desired.services[n]), host, state);
+        let changed = [Arc::clone(&desired.services[n])];
+        let changes = filter.change(&desired, &changed).unwrap();
+        let names: Vec<&str> = changes.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(
+            names,
+            &[desired.services[n].name.as_str()][..usize::from(n > 0)]
+        );
+        let listing = network.balancer.listing("inet", "relayd");
+        assert_same(&filter.preview(&desired), &listing);
+        assert!(filter.apply(&desired).unwrap().is_empty());
+    }
+    // A service that was not there.
+    let mut more = service("more", 3);
+    more.id = RedirectId(4);
+    desired.services.push(Arc::new(more));
+    let changed = [Arc::clone(&desired.services[3])];
+    assert_eq!(filter.change(&desired, &changed).unwrap()[0].added, 6);
+    let listing = network.balancer.listing("inet", "relayd");
+    assert_same(&filter.preview(&desired), &listing);
+    let [to, _] = virtuals(PORT + 2);
+    let names = spread(&network, to, 10);
+    assert!(names.iter().all(|name| name != "s1"), "{names:?}");
+    filter.purge().unwrap();
+    servers.into_iter().for_each(Server::stop);
 }
 
 #[test]

@@ -42,6 +42,12 @@ pub const BODY_RATE_WINDOW: Duration = Duration::from_secs(10);
 pub const TLS_CIPHERS_DEFAULT: &str = "secure";
 /// `tls ecdhe`
 pub const TLS_ECDHE_DEFAULT: &str = "default";
+/// Longest file name or list in `tls { … }`.
+pub const TLS_STRING_MAX: usize = 1023;
+/// Longest list of curves.
+pub const TLS_CURVES_MAX: usize = 127;
+/// Longest `tls ciphers`.
+pub const TLS_CIPHERS_MAX: usize = 767;
 /// `tls edh params`
 pub const TLS_EDH_DEFAULT: &str = "none";
 /// Addresses one `listen on` may stand for.
@@ -127,10 +133,16 @@ pub const LOG_LINE_MAX: usize = 8192;
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long sessions of a removed or changed relay may go on after a reload.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How often the rules are asked for while the process before this one still has them.
+pub const SUCCESSION_TRIES: u32 = 60;
+/// Time between two attempts.
+pub const SUCCESSION_STEP: Duration = Duration::from_millis(50);
 /// Period of session statistics.
 pub const STATISTICS_INTERVAL: Duration = Duration::from_secs(60);
 /// Checks under way at once in the check engine.
 pub const CHECKS_CONCURRENT_MAX: usize = 4096;
+/// How long results of checks that change no host's state may wait to be told together.
+pub const RESULTS_LAG: Duration = Duration::from_millis(250);
 /// Buffer of a relay process that all its sessions read into.
 pub const RELAY_SCRATCH: usize = 64 * 1024;
 /// Hosts whose connections relay processes count together, by the highest id; beyond, each process has its part of

@@ -119,6 +119,31 @@ fn hosts_are_disabled_drained_and_enabled() {
 }
 
 #[test]
+fn what_copies_a_host_is_switched_with_it() {
+    let engine = Engine::start(
+        "interval 600\n\
+         table <web> { 127.0.0.1 }\n\
+         table <copy> { 127.0.0.2 parent 1 }\n\
+         redirect one {\n\tlisten on 127.0.0.1 port 18001\n\tforward to <web> port 80 check tcp\n}\n\
+         redirect two {\n\tlisten on 127.0.0.1 port 18002\n\tforward to <copy> port 80 check tcp\n}\n",
+        Backend::Userland,
+    );
+    engine.statuses(&[(1, Up), (2, Up)]);
+    published(&engine, "two", |s| usable(s) == [2]);
+    engine.forget();
+    engine.relayctl(&["host", "drain", "1"]);
+    let drained = published(&engine, "two", |s| usable(s).is_empty());
+    assert_eq!(drained.servers[0].state, ServerState::Drain);
+    engine.forget();
+    engine.relayctl(&["host", "undrain", "1"]);
+    published(&engine, "two", |s| usable(s) == [2]);
+    engine.forget();
+    engine.relayctl(&["host", "disable", "1"]);
+    let disabled = published(&engine, "two", |s| !s.active);
+    assert_eq!(disabled.servers[0].state, ServerState::Down);
+}
+
+#[test]
 fn a_disabled_redirect_is_withdrawn_and_takes_only_its_own_tables_along() {
     let engine = Engine::start(CONFIGURATION, Backend::Userland);
     engine.statuses(&[(1, Up), (2, Up), (3, Up), (4, Up)]);

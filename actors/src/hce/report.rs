@@ -1,9 +1,11 @@
 //! Report: tells the packet filter engine and the relays what checks found.
 //! Owns the latest status of every host, and what is not sent yet.
-//! Must never wait for a reader: what cannot be sent is merged, so that it stays one status per host.
+//! Must never wait for a reader: what cannot be sent is merged, so that it stays one status per host. Must never let a
+//! host's new state wait, which results that change nothing do: they are many, and only statistics hear of them.
 //!
 //! In: [`Statuses`] from tables, [`RoundEnd`] from the checker, [`Configure`], [`Resend`].
-//! Out: `HostStatus` to pfe and relays once per wake-up, `RoundEnd` to pfe, `Snapshot` to status.
+//! Out: `HostStatus` to pfe and relays once per wake-up that brings a new state, to pfe also every [`RESULTS_LAG`]
+//! while there are results; `RoundEnd` to pfe, `Snapshot` to status.
 //! On loss: the role's process ends and is restarted with the last known states.
 
 use super::samples::samples;
@@ -11,9 +13,9 @@ use super::{Disabled, checker};
 use crate::link::{self, Peer, Role, Sender, To};
 use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message};
 use conf::Config;
-use conf::limits::{CHECK_SLOT, SNAPSHOT_INTERVAL};
+use conf::limits::{CHECK_SLOT, RESULTS_LAG, SNAPSHOT_INTERVAL};
 use conf::model::HostId;
-use protocols::host::HostStatus;
+use protocols::host::{HostState, HostStatus};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -68,52 +70,90 @@ pub struct Report {
     disabled: Disabled,
     latest: BTreeMap<HostId, HostStatus>,
     changes: BTreeMap<HostId, u64>,
-    pending: [Pending; 2],
+    /// States since the configuration came, as they were told or are about to be.
+    told: BTreeMap<HostId, HostState>,
+    pfe: Pending,
+    relays: Pending,
+    /// A queue was full; a time to try again is set.
     retrying: bool,
+    /// A time to send results that change nothing is set.
+    waiting: bool,
 }
 
 /// What one role has not been told yet.
 struct Pending {
     to: Role,
     hosts: BTreeMap<HostId, HostStatus>,
+    /// Now rather than with others.
+    urgent: bool,
+}
+
+impl Pending {
+    fn new(to: Role) -> Pending {
+        Pending {
+            to,
+            hosts: BTreeMap::new(),
+            urgent: false,
+        }
+    }
+
+    /// Sends what is urgent; true if the queue is full.
+    fn flush(&mut self, sender: &Sender) -> bool {
+        if !self.urgent || self.hosts.is_empty() {
+            return false;
+        }
+        let hosts = self.hosts.values().copied().collect();
+        let message = link::Message::HostStatus { hosts };
+        match sender.try_send(To::All(self.to), message) {
+            Ok(()) | Err(link::LinkError::Closed) => {
+                self.hosts.clear();
+                self.urgent = false;
+                false
+            }
+            Err(link::LinkError::Full) => true,
+        }
+    }
 }
 
 impl Report {
     /// Knows nothing yet.
     pub fn new(sender: Sender) -> Report {
-        let pending = |to| Pending {
-            to,
-            hosts: BTreeMap::new(),
-        };
         Report {
             sender,
             config: Arc::default(),
             disabled: Disabled::default(),
             latest: BTreeMap::new(),
             changes: BTreeMap::new(),
-            pending: [pending(Role::Pfe), pending(Role::Relay)],
+            told: BTreeMap::new(),
+            pfe: Pending::new(Role::Pfe),
+            relays: Pending::new(Role::Relay),
             retrying: false,
+            waiting: false,
         }
     }
 
-    /// Sends what is pending. Runs after the mailbox is empty, so a slot's results of all tables go together.
+    /// Sends what is urgent. Runs after the mailbox is empty, so a slot's results of all tables go together.
     fn flush(&mut self, ctx: &mut Context<Self>) {
-        let mut left = false;
-        for pending in &mut self.pending {
-            if pending.hosts.is_empty() {
-                continue;
-            }
-            let hosts = pending.hosts.values().copied().collect();
-            let message = link::Message::HostStatus { hosts };
-            match self.sender.try_send(To::All(pending.to), message) {
-                Ok(()) | Err(link::LinkError::Closed) => pending.hosts.clear(),
-                Err(link::LinkError::Full) => left = true,
-            }
-        }
-        if left && !self.retrying {
+        let full = self.pfe.flush(&self.sender) | self.relays.flush(&self.sender);
+        if full && !self.retrying {
             self.retrying = true;
-            ctx.run_later(CHECK_SLOT, |act, _| act.retrying = false);
+            ctx.run_later(CHECK_SLOT, |act, ctx| {
+                act.retrying = false;
+                act.flush(ctx);
+            });
         }
+        if !self.waiting && !self.pfe.hosts.is_empty() {
+            self.waiting = true;
+            ctx.run_later(RESULTS_LAG, |act, ctx| {
+                act.waiting = false;
+                act.flush_all(ctx);
+            });
+        }
+    }
+
+    fn flush_all(&mut self, ctx: &mut Context<Self>) {
+        self.pfe.urgent = !self.pfe.hosts.is_empty();
+        self.flush(ctx);
     }
 
     fn snapshot(&self, figures: Figures) {
@@ -165,8 +205,11 @@ impl Handler<Statuses> for Report {
             if old.is_none_or(|old| old.state != status.state) {
                 *self.changes.entry(status.id).or_default() += 1;
             }
-            for pending in &mut self.pending {
-                pending.hosts.insert(status.id, status);
+            self.pfe.hosts.insert(status.id, status);
+            if self.told.insert(status.id, status.state) != Some(status.state) {
+                self.relays.hosts.insert(status.id, status);
+                self.relays.urgent = true;
+                self.pfe.urgent = true;
             }
         }
     }
@@ -178,7 +221,7 @@ impl Handler<RoundEnd> for Report {
     fn handle(&mut self, _: RoundEnd, ctx: &mut Context<Self>) {
         // The last results are in the mailboxes of tables now, and here within the slot.
         ctx.run_later(CHECK_SLOT, |act, ctx| {
-            act.flush(ctx);
+            act.flush_all(ctx);
             let _ = act
                 .sender
                 .try_send(To::All(Role::Pfe), link::Message::RoundEnd);
@@ -196,9 +239,10 @@ impl Handler<Resend> for Report {
         let hosts = self.latest.values().copied().collect();
         let message = link::Message::HostStatus { hosts };
         if self.sender.try_send(To::One(peer), message).is_err() {
-            for pending in &mut self.pending {
+            for pending in [&mut self.pfe, &mut self.relays] {
                 if pending.to == peer.role {
                     pending.hosts.clone_from(&self.latest);
+                    pending.urgent = true;
                 }
             }
         }
@@ -220,7 +264,11 @@ impl Handler<Configure> for Report {
         }
         self.latest.retain(|id, _| ids.contains(id));
         self.changes.retain(|id, _| ids.contains(id));
-        for pending in &mut self.pending {
+        if !Arc::ptr_eq(&self.config, &message.config) {
+            // The same id may be another host now, of which nobody has heard.
+            self.told.clear();
+        }
+        for pending in [&mut self.pfe, &mut self.relays] {
             pending.hosts.retain(|id, _| ids.contains(id));
         }
         self.config = message.config;
@@ -318,5 +366,52 @@ mod tests {
             }
         }
         assert_eq!(told, BTreeMap::from([(HostId(1), 1000), (HostId(2), 1000)]));
+    }
+
+    #[actix::test]
+    async fn a_new_state_takes_waiting_results_along_and_these_do_not_wait_long() {
+        tokio::time::pause();
+        let (report, _sender, mut remote) = report();
+        let mut next = async || {
+            let outgoing = remote.outbox.recv().await.unwrap();
+            match outgoing.message {
+                link::Message::HostStatus { hosts } => {
+                    let hosts = hosts.iter().map(|h| (h.id.0, h.checks)).collect();
+                    (outgoing.to.role(), hosts)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let told = |role, hosts: &[(u32, u64)]| (role, hosts.to_vec());
+        report.do_send(Statuses(vec![status(1, 1), status(2, 1)]));
+        assert_eq!(next().await, told(Role::Pfe, &[(1, 1), (2, 1)]));
+        assert_eq!(next().await, told(Role::Relay, &[(1, 1), (2, 1)]));
+        report.send(Statuses(vec![status(1, 2)])).await.unwrap();
+        let down = HostStatus {
+            state: HostState::Down,
+            ..status(2, 2)
+        };
+        let start = tokio::time::Instant::now();
+        report.do_send(Statuses(vec![down]));
+        assert_eq!(next().await, told(Role::Pfe, &[(1, 2), (2, 2)]));
+        assert_eq!(next().await, told(Role::Relay, &[(2, 2)]));
+        assert_eq!(start.elapsed(), std::time::Duration::ZERO);
+        // The time that was set before passes.
+        tokio::time::sleep(2 * RESULTS_LAG).await;
+        let start = tokio::time::Instant::now();
+        report.do_send(Statuses(vec![status(1, 3)]));
+        assert_eq!(next().await, told(Role::Pfe, &[(1, 3)]));
+        let waited = start.elapsed();
+        assert!(waited >= RESULTS_LAG && waited <= 2 * RESULTS_LAG);
+        // After a reload the id may be another host's.
+        let configure = Configure {
+            config: Arc::default(),
+            disabled: Disabled::default(),
+            known: Arc::default(),
+        };
+        report.do_send(configure);
+        report.do_send(Statuses(vec![status(1, 4)]));
+        assert_eq!(next().await, told(Role::Pfe, &[(1, 4)]));
+        assert_eq!(next().await, told(Role::Relay, &[(1, 4)]));
     }
 }

@@ -94,7 +94,9 @@ fn decode_header(header: [u8; HEADER]) -> Result<(usize, usize), TransportError>
 
 struct FrameReader {
     stream: Rc<UnixStream>,
+    /// Its first `filled` bytes came and are not taken yet; the rest is room.
     buffer: Vec<u8>,
+    filled: usize,
     descriptors: VecDeque<OwnedFd>,
 }
 
@@ -103,6 +105,7 @@ impl FrameReader {
         FrameReader {
             stream,
             buffer: Vec::new(),
+            filled: 0,
             descriptors: VecDeque::new(),
         }
     }
@@ -115,41 +118,44 @@ impl FrameReader {
             if let Some(frame) = self.take()? {
                 return Ok(Some(frame));
             }
-            let filled = self.buffer.len();
-            self.buffer.resize(filled.saturating_add(CHUNK), 0);
+            let wanted = self.filled.saturating_add(CHUNK);
+            if self.buffer.len() < wanted {
+                self.buffer.resize(wanted, 0);
+            }
             let mut arrived = Vec::new();
-            let space = self.buffer.get_mut(filled..).unwrap_or_default();
+            let space = self.buffer.get_mut(self.filled..).unwrap_or_default();
             let stream = &self.stream;
             let result = stream
                 .async_io(Interest::READABLE, || {
                     pass::receive(stream.as_fd(), space, &mut arrived)
                 })
                 .await;
-            self.buffer
-                .truncate(filled.saturating_add(*result.as_ref().unwrap_or(&0)));
             self.descriptors.extend(arrived);
-            if result? == 0 {
-                return Ok(None);
+            match result? {
+                0 => return Ok(None),
+                more => self.filled = self.filled.saturating_add(more),
             }
         }
     }
 
     fn take<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Vec<OwnedFd>)>, TransportError> {
-        let Some(header) = self.buffer.first_chunk::<HEADER>() else {
+        let came = self.buffer.get(..self.filled).unwrap_or_default();
+        let Some(header) = came.first_chunk::<HEADER>() else {
             return Ok(None);
         };
         let (length, count) = decode_header(*header)?;
         let end = HEADER.saturating_add(length);
-        let Some(body) = self.buffer.get(HEADER..end) else {
+        let Some(body) = came.get(HEADER..end) else {
             return Ok(None);
         };
         if self.descriptors.len() < count {
             return Err(TransportError::Descriptors(self.descriptors.len()));
         }
         let value = postcard::from_bytes(body)?;
-        self.buffer.drain(..end);
+        self.buffer.copy_within(end..self.filled, 0);
+        self.filled = self.filled.saturating_sub(end);
         // A configuration of many megabytes shall not stay allocated for ever.
-        if self.buffer.is_empty() && self.buffer.capacity() > 16 * CHUNK {
+        if self.filled == 0 && self.buffer.len() > 16 * CHUNK {
             self.buffer = Vec::new();
         }
         Ok(Some((value, self.descriptors.drain(..count).collect())))

@@ -8,9 +8,8 @@ use super::children::Phase;
 use super::lifecycle::FAILURE;
 use super::sockets::Sockets;
 use crate::link::{Message, Peer, Role};
-use crate::options::Backend;
 use actix::prelude::*;
-use backends::filter::{Kind, Relayed};
+use backends::filter::Relayed;
 use backends::service::{self, State};
 use backends::surroundings;
 use conf::model::{ProtocolKind, Relay};
@@ -308,12 +307,8 @@ impl Parent {
 
     /// Says once what in this system makes relays useless.
     fn look_around(&mut self) {
-        let filter = match self.launcher.options.backend {
-            Backend::Auto => return,
-            Backend::Nftables => Kind::Nftables,
-            Backend::Pf => Kind::Pf,
-            Backend::Userland => Kind::Userland,
-            Backend::Recording => Kind::Recording,
+        let Some(filter) = self.launcher.options.backend.kind() else {
+            return;
         };
         for warning in surroundings::warnings(&Relayed::of(&self.config), filter) {
             if self.warned.insert(warning.clone()) {

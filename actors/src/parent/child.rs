@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
 /// How long a role may go on after its parent is gone, and how long its last messages may take.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
@@ -70,8 +71,7 @@ fn child(mut link: UnixStream) -> Result<(), ChildError> {
     if let Some(to) = confinement {
         privileges::confine(&to, keep)?;
     }
-    let system = actix::System::with_tokio_rt(runtime);
-    system.block_on(async move {
+    runtime().block_on(async move {
         let (link, end) = transport::child_end(link, me, |message| {
             if let Message::Verbose { level } = message {
                 logging::set_verbose(*level);
@@ -91,12 +91,13 @@ fn child(mut link: UnixStream) -> Result<(), ChildError> {
     })
 }
 
-/// One thread, no work stealing. A system without an event loop cannot run the daemon at all, hence no error type.
+/// One thread, no work stealing; and no `LocalSet`, which writes to an event descriptor each time that a socket wakes a
+/// task. A system without an event loop cannot run the daemon at all, hence no error type.
 #[allow(clippy::expect_used)]
-pub(super) fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
+pub(super) fn runtime() -> LocalRuntime {
+    Builder::new_current_thread()
         .enable_all()
-        .build()
+        .build_local(LocalOptions::default())
         .expect("the kernel gives no event loop")
 }
 

@@ -74,8 +74,7 @@ pub fn bind(config: &Config, options: &Options) -> Result<Sockets, Vec<String>> 
 pub fn run(start: Start) -> Result<ExitCode, StartError> {
     let failed = |what| move |source| StartError { what, source };
     signals::ignore_in_parent().map_err(failed("signals"))?;
-    let system = actix::System::with_tokio_rt(child::runtime);
-    system.block_on(async move {
+    child::runtime().block_on(async move {
         let end = Parent::begin(start).map_err(failed("signals"))?;
         // The parent cannot go away without saying how: then something is very wrong.
         Ok(end.await.unwrap_or(ExitCode::FAILURE))

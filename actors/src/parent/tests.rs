@@ -262,8 +262,7 @@ fn daemon_with(
         loader,
         verbose: 0,
     };
-    let system = actix::System::with_tokio_rt(child::runtime);
-    let code = system.block_on(async move {
+    let code = child::runtime().block_on(async move {
         let end = Parent::begin(start).unwrap();
         heard(PFE, "commit 1").await;
         actix::spawn(test);

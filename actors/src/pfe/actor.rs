@@ -25,11 +25,9 @@ use actix::{
 };
 use backends::filter::Service;
 use conf::limits;
-use conf::model::{self, RedirectId, TableId};
+use conf::model::{HostId, RedirectId, TableId};
 use protocols::control::Reply;
 use protocols::control::extension::Event;
-use protocols::control::record::StatusRecord;
-use protocols::host::{HostState, HostStatus};
 use protocols::log::table as words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
@@ -73,6 +71,10 @@ pub struct Pfe {
     staged: Option<Staged>,
     pub(super) redirects: BTreeMap<RedirectId, (String, Addr<Redirect>)>,
     pub(super) services: BTreeMap<RedirectId, Arc<Service>>,
+    /// What changed of them in the round under way.
+    pub(super) changed: Vec<Arc<Service>>,
+    /// The backend is to be told everything: there is a new configuration.
+    pub(super) anew: bool,
     /// Decisions that the round under way waits for.
     pub(super) deciding: usize,
     /// The rules of an earlier process are left alone until the hosts are known.
@@ -113,6 +115,8 @@ impl Pfe {
                 staged: None,
                 redirects: BTreeMap::new(),
                 services: BTreeMap::new(),
+                changed: Vec::new(),
+                anew: false,
                 deciding: 0,
                 held: false,
                 next_round: BTreeSet::new(),
@@ -230,7 +234,8 @@ impl Pfe {
             self.apply();
         }
         self.decide(all);
-        self.effects();
+        let effects = self.effects.all(&self.state);
+        self.tell_parent(effects);
         if let Some(socket) = self.socket.take() {
             self.control.do_send(Listen(socket));
         }
@@ -240,57 +245,18 @@ impl Pfe {
         self.event(|| (None, Some(Event::Reload { generation })));
     }
 
-    fn host_status(&mut self, hosts: Vec<HostStatus>) {
-        let mut tables: BTreeSet<TableId> = BTreeSet::new();
-        let mut events = Vec::new();
-        for status in hosts {
-            let before = self.server_state(&status);
-            let (id, state) = (status.id, status.state);
-            let Some(changed) = self.state.update(status) else {
-                continue;
-            };
-            let Some((table, host)) = self.state.host(id) else {
-                continue;
-            };
-            if changed {
-                tracing::debug!("{}", words::dispatch(state, id, &host.name));
-            }
-            let now = self.state.status(id);
-            if self.server_state(&now) != before {
-                tables.insert(table.id);
-            }
-            // An unknown state with all retries left is the echo of `enable` or `disable`, not the result of a check.
-            let checked = state != HostState::Unknown || now.retries < host.retry;
-            if checked && self.watchers.any() {
-                events.push(status_event(&now, table, host));
-            }
+    /// Follows up a change of hosts in `tables`, and of redirections themselves.
+    pub(super) fn changed(&mut self, tables: &BTreeSet<TableId>, mut redirects: Vec<RedirectId>) {
+        redirects.extend(self.state.redirects_of(tables));
+        if !redirects.is_empty() {
+            self.decide(redirects);
         }
-        if !events.is_empty() {
-            self.control.do_send(Events(events));
-        }
-        self.changed(&tables);
-        if !self.state.unheard() {
-            self.let_go();
-        }
+        let effects = self.effects.of(&self.state, tables);
+        self.tell_parent(effects);
     }
 
-    fn server_state(&self, status: &HostStatus) -> Option<backends::filter::ServerState> {
-        let (table, host) = self.state.host(status.id)?;
-        Some(self.state.server_state(table, host))
-    }
-
-    /// Follows up a change of hosts in `tables`.
-    fn changed(&mut self, tables: &BTreeSet<TableId>) {
-        if tables.is_empty() {
-            return;
-        }
-        let redirects = self.state.redirects_of(tables);
-        self.decide(redirects);
-        self.effects();
-    }
-
-    fn effects(&mut self) {
-        for message in self.effects.changes(&self.state) {
+    fn tell_parent(&self, messages: Vec<Message>) {
+        for message in messages {
             self.tell(PARENT, message);
         }
     }
@@ -306,15 +272,13 @@ impl Pfe {
             match *change {
                 Admin::Host { id, disabled } => {
                     tracing::debug!("{}", words::host_switched(id, disabled));
-                    tables.extend(self.state.host(id).map(|(t, _)| t.id));
+                    tables.extend(self.tables_of(id));
                 }
                 Admin::Table { id, disabled } => {
                     tracing::debug!("{}", words::table_switched(id, disabled));
                     tables.insert(id);
                 }
-                Admin::Drain { id, .. } => {
-                    tables.extend(self.state.host(id).map(|(t, _)| t.id));
-                }
+                Admin::Drain { id, .. } => tables.extend(self.tables_of(id)),
                 Admin::Redirect { id, .. } => redirects.push(id),
                 Admin::Relay { .. } => {}
             }
@@ -322,9 +286,14 @@ impl Pfe {
                 self.tell(To::All(role), Message::Admin { change: *change });
             }
         }
-        redirects.extend(self.state.redirects_of(&tables));
-        self.decide(redirects);
-        self.effects();
+        self.changed(&tables, redirects);
+    }
+
+    /// The tables of a host and of those that copy its state.
+    fn tables_of(&self, id: HostId) -> Vec<TableId> {
+        let family = self.state.family(id);
+        let places = family.filter_map(|id| self.state.host(id));
+        places.map(|(table, _)| table.id).collect()
     }
 
     fn nat_lookup(&self, from: Peer, request: u64, lookup: Lookup, ctx: &mut Context<Self>) {
@@ -363,29 +332,6 @@ impl Pfe {
                 .try_send(To::All(Role::Status), Message::Snapshot { samples });
         }
     }
-}
-
-fn status_event(
-    status: &HostStatus,
-    table: &model::Table,
-    host: &model::Host,
-) -> (Option<Reply>, Option<Event>) {
-    let record = StatusRecord {
-        id: status.id.0,
-        up: status.state.number(),
-        retries: i32::try_from(status.retries).unwrap_or(i32::MAX),
-        checks: status.checks,
-        reason: status.reason.number(),
-    };
-    let event = Event::HostStatus {
-        id: status.id.0,
-        name: host.name.clone(),
-        table: table.name.clone(),
-        state: status.state.to_string(),
-        reason: status.reason.text().to_owned(),
-        latency_ms: status.latency_ms,
-    };
-    (Some(Reply::HostStatus(record)), Some(event))
 }
 
 impl Actor for Pfe {

@@ -2,104 +2,40 @@
 //! Owns the backend, the last desired state, and the log line of each change.
 //! Must never decide anything: it makes the kernel equal to what it is told, in one transaction.
 //!
-//! In: [`Prepare`], [`Apply`], [`Tick`], changes of our rules by others, [`Count`], [`Statistics`], [`Lookup`], [`Purge`], [`Release`].
+//! In: [`Prepare`], [`Apply`], [`Change`], [`Tick`], changes of our rules by others, [`Count`], [`Statistics`], [`Lookup`], [`Purge`], [`Release`].
 //! Out: [`Applied`] to pfe after each change.
 //! On loss: cannot be lost alone; a panic ends the process, and the next one adopts what the kernel has.
+
+mod message;
+
+pub use message::{
+    Applied, Apply, Change, Count, Lookup, Prepare, Purge, Release, Statistics, Tick,
+};
 
 use super::actor::Pfe;
 use super::samples::{Counters, count};
 use crate::link::{Message as LinkMessage, Role, Sender, To};
-use crate::options::{Backend as Choice, Options};
+use crate::options::Options;
 use actix::{
-    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, ResponseActFuture,
-    SpawnHandle, WrapFuture,
+    Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, ResponseActFuture, SpawnHandle,
+    WrapFuture,
 };
 use backends::filter::{
-    self, FilterError, Kind, PacketFilter, Publisher, Relayed, Ruleset, ServiceStatistics,
+    self, FilterError, Kind, PacketFilter, Publisher, Relayed, Ruleset, Service, ServiceStatistics,
     TableChange,
 };
 use conf::Config;
-use conf::model::{HostId, RedirectId};
+use conf::limits::{SUCCESSION_STEP, SUCCESSION_TRIES};
 use protocols::log::table as words;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::UnixDatagram;
-
-/// Open the packet filter if it is needed, and say whether it can do what a configuration asks for. Answers whether rules
-/// of an earlier process serve meanwhile.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<bool, String>")]
-pub struct Prepare {
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// Numbers of tags by name.
-    pub tags: BTreeMap<String, u8>,
-    /// What the parent holds for the packet filter, if this is news.
-    pub handle: Option<OwnedFd>,
-}
-
-/// Make the packet filter equal to this.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Apply {
-    /// Desired state.
-    pub desired: Ruleset,
-    /// `log state changes`
-    pub log: bool,
-}
-
-/// What an [`Apply`] did.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Applied(pub Vec<TableChange>);
-
-/// About a second passed.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Tick;
-
-/// New sessions that relay processes forwarded.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Count(pub Vec<(RedirectId, HostId, u64)>);
-
-/// Counters of all services.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Vec<ServiceStatistics>")]
-pub struct Statistics;
-
-/// Destination of a redirected connection before translation.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "Option<SocketAddr>")]
-pub struct Lookup {
-    /// Client.
-    pub client: SocketAddr,
-    /// Local address of the accepted socket.
-    pub local: SocketAddr,
-}
-
-/// Remove everything with all flows, and install it anew; whether that worked.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "bool")]
-pub struct Purge;
-
-/// Clean stop: no new connection is redirected.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Release;
 
 /// IP protocol number of TCP: only TCP relays ask for a [`Lookup`].
 const TCP: u8 = 6;
-/// How often the rules are asked for while the process before this one still has them.
-const SUCCESSION_TRIES: u32 = 60;
-/// Time between two attempts.
-const SUCCESSION_STEP: Duration = Duration::from_millis(50);
-
 /// The actor.
 pub struct Backend {
     options: Arc<Options>,
@@ -142,13 +78,8 @@ impl Backend {
     }
 
     fn kind(&self) -> Kind {
-        match self.options.backend {
-            Choice::Nftables => Kind::Nftables,
-            Choice::Pf => Kind::Pf,
-            Choice::Userland => Kind::Userland,
-            Choice::Recording => Kind::Recording,
-            Choice::Auto => filter::choose().kind,
-        }
+        let chosen = self.options.backend.kind();
+        chosen.unwrap_or_else(|| filter::choose().kind)
     }
 
     /// Services for the relay processes, which serve them when no packet filter does.
@@ -259,15 +190,34 @@ impl Backend {
     }
 
     fn apply(&mut self) {
-        let (Some(filter), Some(last)) = (&mut self.filter, &self.last) else {
+        if let (Some(filter), Some(last)) = (&mut self.filter, &self.last) {
+            let result = filter.apply(&last.desired);
+            self.done(result);
+        }
+    }
+
+    fn change(&mut self, changed: &[Arc<Service>]) {
+        let Some(last) = &mut self.last else {
             return;
         };
-        let result = filter.apply(&last.desired);
+        for service in changed {
+            last.desired.replace(service);
+        }
+        if self.failed {
+            return self.apply();
+        }
+        if let Some(filter) = &mut self.filter {
+            let result = filter.change(&last.desired, changed);
+            self.done(result);
+        }
+    }
+
+    fn done(&mut self, result: Result<Vec<TableChange>, FilterError>) {
         self.failed = result.is_err();
         match result {
             Ok(changes) => {
                 self.told = None;
-                let log = last.log;
+                let log = self.last.as_ref().is_some_and(|last| last.log);
                 self.applied(changes, log);
             }
             Err(error) => {
@@ -353,6 +303,14 @@ impl Handler<Apply> for Backend {
     fn handle(&mut self, message: Apply, _: &mut Context<Self>) {
         self.last = Some(message);
         self.apply();
+    }
+}
+
+impl Handler<Change> for Backend {
+    type Result = ();
+
+    fn handle(&mut self, Change(changed): Change, _: &mut Context<Self>) {
+        self.change(&changed);
     }
 }
 

@@ -25,7 +25,7 @@ impl Pfe {
         let answer = self.backend.send(Statistics).into_actor(self);
         ctx.spawn(answer.map(|result, pfe, _| {
             for service in result.unwrap_or_default() {
-                let Some(redirect) = pfe.state.config.redirect(service.id) else {
+                let Some(redirect) = pfe.state.redirect(service.id) else {
                     continue;
                 };
                 let name = redirect.name.clone();
@@ -39,7 +39,7 @@ impl Pfe {
     /// Takes over the packet filter's counters.
     pub(super) fn counted(&mut self, services: Vec<ServiceStatistics>) {
         for service in services {
-            let Some(redirect) = self.state.config.redirect(service.id) else {
+            let Some(redirect) = self.state.redirect(service.id) else {
                 continue;
             };
             let before = self.counted.insert(redirect.name.clone(), service.sessions);

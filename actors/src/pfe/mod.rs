@@ -19,6 +19,7 @@ mod listing;
 mod pending;
 mod redirect;
 mod requests;
+mod results;
 mod rounds;
 mod samples;
 mod state;

@@ -3,7 +3,7 @@
 //! Must never apply half a round.
 
 use super::actor::Pfe;
-use super::backend::{Applied, Apply};
+use super::backend::{Applied, Apply, Change};
 use super::redirect::{Configure, Decide, Decided, Redirect, Remove};
 use actix::{Actor, AsyncContext, Context, Handler};
 use backends::filter::{Relayed, Ruleset, Service};
@@ -44,6 +44,8 @@ impl Pfe {
         for (_, actor) in old.values() {
             actor.do_send(Remove);
         }
+        self.anew = true;
+        self.changed.clear();
         let redirects = &self.redirects;
         self.services.retain(|id, _| redirects.contains_key(id));
         self.next_round.retain(|id| redirects.contains_key(id));
@@ -71,7 +73,7 @@ impl Pfe {
         }
         for id in std::mem::take(&mut self.next_round) {
             let (Some(redirect), Some((_, actor))) =
-                (self.state.config.redirect(id), self.redirects.get(&id))
+                (self.state.redirect(id), self.redirects.get(&id))
             else {
                 continue;
             };
@@ -89,7 +91,12 @@ impl Pfe {
         // After a reload the id may be another redirection's.
         if known.is_some_and(|(name, _)| *name == decided.service.name) {
             self.state.situations.insert(id, decided.situation);
-            self.services.insert(id, decided.service);
+            let service = decided.service;
+            let before = self.services.insert(id, Arc::clone(&service));
+            self.anew |= before.is_none_or(|before| before.name != service.name);
+            if !self.anew {
+                self.changed.push(service);
+            }
         }
         self.deciding = self.deciding.saturating_sub(1);
         if self.deciding == 0 {
@@ -117,17 +124,23 @@ impl Pfe {
         }
     }
 
-    pub(super) fn apply(&self) {
+    /// Tells the backend what the redirections decided: after a new configuration everything, later what changed.
+    pub(super) fn apply(&mut self) {
         if self.held {
             return;
         }
-        self.backend.do_send(Apply {
-            desired: Ruleset {
-                services: self.services.values().cloned().collect(),
-                relays: Relayed::of(&self.state.config),
-            },
-            log: self.state.config.globals.log.state_changes,
-        });
+        if std::mem::take(&mut self.anew) {
+            self.backend.do_send(Apply {
+                desired: Ruleset {
+                    services: self.services.values().cloned().collect(),
+                    relays: Relayed::of(&self.state.config),
+                },
+                log: self.state.config.globals.log.state_changes,
+            });
+        } else if !self.changed.is_empty() {
+            self.backend
+                .do_send(Change(std::mem::take(&mut self.changed)));
+        }
     }
 
     fn applied(&self, Applied(changes): Applied) {

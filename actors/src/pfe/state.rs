@@ -51,6 +51,11 @@ pub struct State {
     hosts: HashMap<HostId, HostStatus>,
     places: HashMap<HostId, (usize, usize)>,
     tables: HashMap<TableId, usize>,
+    redirects: HashMap<RedirectId, usize>,
+    /// Redirections by the tables they use.
+    users: HashMap<TableId, Vec<RedirectId>>,
+    /// Hosts by the host whose state they copy.
+    children: HashMap<HostId, Vec<HostId>>,
     hosts_off: BTreeSet<HostId>,
     draining: BTreeSet<HostId>,
     tables_off: BTreeSet<TableId>,
@@ -95,10 +100,20 @@ impl State {
             set(&mut state.tables_off, table.id, table.disabled);
             for (place, host) in table.hosts.iter().enumerate() {
                 state.places.insert(host.id, (at, place));
+                if let Some(parent) = host.parent {
+                    state.children.entry(parent).or_default().push(host.id);
+                }
             }
         }
-        for redirect in &config.redirects {
+        for (at, redirect) in config.redirects.iter().enumerate() {
             set(&mut state.redirects_off, redirect.id, redirect.disabled);
+            state.redirects.insert(redirect.id, at);
+            for table in [Some(redirect.table), redirect.backup]
+                .into_iter()
+                .flatten()
+            {
+                state.users.entry(table).or_default().push(redirect.id);
+            }
         }
         for relay in &config.relays {
             set(&mut state.relays_off, relay.id, relay.disabled);
@@ -149,7 +164,7 @@ impl State {
                 .host(id)
                 .map(|(table, host)| (table.name.as_str(), host.name.as_str())),
             Admin::Table { id, .. } => self.table(id).map(|t| (t.name.as_str(), "")),
-            Admin::Redirect { id, .. } => self.config.redirect(id).map(|r| (r.name.as_str(), "")),
+            Admin::Redirect { id, .. } => self.redirect(id).map(|r| (r.name.as_str(), "")),
             Admin::Relay { id, .. } => self.config.relay(id).map(|r| (r.name.as_str(), "")),
         }
     }
@@ -164,6 +179,11 @@ impl State {
     /// A table.
     pub fn table(&self, id: TableId) -> Option<&Table> {
         self.config.tables.get(*self.tables.get(&id)?)
+    }
+
+    /// A redirection.
+    pub fn redirect(&self, id: RedirectId) -> Option<&Redirect> {
+        self.config.redirects.get(*self.redirects.get(&id)?)
     }
 
     /// A host and its table.
@@ -313,36 +333,31 @@ impl State {
             Admin::Host { id, .. } => self.host(id).map(|_| self.hosts_off.contains(&id)),
             Admin::Drain { id, .. } => self.host(id).map(|_| self.draining.contains(&id)),
             Admin::Table { id, .. } => self.table(id).map(|_| self.tables_off.contains(&id)),
-            Admin::Redirect { id, .. } => self
-                .config
-                .redirect(id)
-                .map(|_| self.redirects_off.contains(&id)),
+            Admin::Redirect { id, .. } => {
+                self.redirect(id).map(|_| self.redirects_off.contains(&id))
+            }
             Admin::Relay { id, .. } => self.config.relay(id).map(|_| self.relays_off.contains(&id)),
         }
     }
 
+    /// A host and those that copy its state.
+    pub fn family(&self, id: HostId) -> impl Iterator<Item = HostId> {
+        let children = self.children.get(&id).into_iter().flatten();
+        std::iter::once(id).chain(children.copied())
+    }
+
     /// A host that is switched off or on again starts anew, and its children with it.
     fn forget(&mut self, id: HostId) {
-        let children: Vec<HostId> = self
-            .all_hosts()
-            .filter(|(_, (_, host))| host.parent == Some(id))
-            .map(|(id, _)| id)
-            .collect();
-        for id in std::iter::once(id).chain(children) {
+        let family: Vec<HostId> = self.family(id).collect();
+        for id in family {
             self.hosts.insert(id, HostStatus::unknown(id));
         }
     }
 
-    /// Redirections that use one of `tables`.
-    pub fn redirects_of<'a>(&'a self, tables: &'a BTreeSet<TableId>) -> Vec<RedirectId> {
-        self.config
-            .redirects
-            .iter()
-            .filter(|r| {
-                tables.contains(&r.table) || r.backup.is_some_and(|id| tables.contains(&id))
-            })
-            .map(|r| r.id)
-            .collect()
+    /// Redirections that use one of `tables`; one that uses two of them comes twice.
+    pub fn redirects_of(&self, tables: &BTreeSet<TableId>) -> Vec<RedirectId> {
+        let users = tables.iter().filter_map(|table| self.users.get(table));
+        users.flatten().copied().collect()
     }
 
     /// Whether something else than redirection `but` uses a table and is not switched off.

@@ -51,14 +51,17 @@ impl Parser<'_> {
             return self.error(
                 span,
                 "invalid header field",
-                "letters, digits and -, at most 63 characters",
+                &format!(
+                    "letters, digits and -, at most {} characters",
+                    limits::ACCESS_NAME_MAX
+                ),
             );
         }
         if log.headers.len() >= limits::ACCESS_HEADERS_MAX {
             return self.error(
                 span,
                 "too many header fields",
-                "at most 16 in one access log",
+                &format!("at most {} in one access log", limits::ACCESS_HEADERS_MAX),
             );
         }
         if !log.headers.iter().any(|h| h.eq_ignore_ascii_case(&name)) {
@@ -84,7 +87,10 @@ impl Parser<'_> {
             return self.error(
                 span,
                 "invalid path of an access log",
-                "write a path that begins with /, at most 1023 characters",
+                &format!(
+                    "write a path that begins with /, at most {} characters",
+                    limits::ACCESS_PATH_MAX
+                ),
             );
         }
         Ok(AccessTarget::File(path))

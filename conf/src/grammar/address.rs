@@ -74,7 +74,10 @@ impl Parser<'_> {
             return self.error(
                 span,
                 "host name truncated",
-                "a host name has at most 255 characters",
+                &format!(
+                    "a host name has at most {} characters",
+                    limits::HOST_NAME_MAX
+                ),
             );
         }
         let text = message.replace("%s", &name);

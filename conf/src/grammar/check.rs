@@ -100,7 +100,11 @@ impl Parser<'_> {
         let span = self.peek().span;
         let path = self.string("the program's path in quotes")?;
         if path.len() > limits::SCRIPT_PATH_MAX {
-            return self.error(span, "script path truncated", "at most 1023 characters");
+            return self.error(
+                span,
+                "script path truncated",
+                &format!("at most {} characters", limits::SCRIPT_PATH_MAX),
+            );
         }
         Ok(Check::Script {
             path: PathBuf::from(path),
@@ -127,7 +131,7 @@ impl Parser<'_> {
             return self.error(
                 span,
                 "yyparse: expect buffer truncated",
-                "at most 255 characters",
+                &format!("at most {} characters", limits::EXPECT_MAX),
             );
         }
         let tls = self.accept_tls();
@@ -151,7 +155,11 @@ impl Parser<'_> {
             "failed in binary expect data buffer",
         )?;
         if expect.len() > limits::BINARY_EXPECT_MAX {
-            return self.error(span, "expect buffer truncated", "at most 127 bytes");
+            return self.error(
+                span,
+                "expect buffer truncated",
+                &format!("at most {} bytes", limits::BINARY_EXPECT_MAX),
+            );
         }
         let tls = self.accept("tls");
         Ok(Check::Binary { send, expect, tls })

@@ -49,7 +49,10 @@ impl Parser<'_> {
             return self.error(
                 span,
                 &format!("invalid cookie name: {name}"),
-                "1 to 63 letters, digits and -_.!#$%&'*+^`|~",
+                &format!(
+                    "1 to {} letters, digits and -_.!#$%&'*+^`|~",
+                    limits::COOKIE_NAME_MAX
+                ),
             );
         }
         let lexeme = self.peek().clone();

@@ -84,13 +84,21 @@ impl Parser<'_> {
             if self.accept("context") {
                 let context = self.string("a context")?;
                 if context.len() > limits::AGENTX_CONTEXT_MAX {
-                    return self.error(span, "agentx context too long", "at most 31 characters");
+                    return self.error(
+                        span,
+                        "agentx context too long",
+                        &format!("at most {} characters", limits::AGENTX_CONTEXT_MAX),
+                    );
                 }
                 agentx.context = Some(context);
             } else if self.accept("path") {
                 let path = self.string("the socket's path in quotes")?;
                 if path.len() > limits::SOCKET_PATH_MAX {
-                    return self.error(span, "agentx path too long", "at most 103 characters");
+                    return self.error(
+                        span,
+                        "agentx path too long",
+                        &format!("at most {} characters", limits::SOCKET_PATH_MAX),
+                    );
                 }
                 agentx.path = PathBuf::from(path);
             } else {

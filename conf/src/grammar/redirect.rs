@@ -113,7 +113,11 @@ impl Parser<'_> {
         let name = self.any_string("a tag")?;
         if name.len() > limits::TAG_MAX {
             let text = format!("redirection tag name truncated: {name}");
-            return self.error(span, &text, "at most 63 characters");
+            return self.error(
+                span,
+                &text,
+                &format!("at most {} characters", limits::TAG_MAX),
+            );
         }
         draft.redirect.tag = Some(PfTag { name, match_only });
         Ok(())

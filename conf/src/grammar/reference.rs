@@ -126,7 +126,7 @@ impl Parser<'_> {
             return self.error(
                 span,
                 "yyparse: demote group name too long",
-                "at most 15 characters",
+                &format!("at most {} characters", limits::INTERFACE_MAX),
             );
         }
         if !self.resolver.demotable(&group) {
@@ -235,7 +235,10 @@ impl Parser<'_> {
             return self.error(
                 reference.span,
                 "invalid table mame",
-                "table name and port together have at most 63 characters",
+                &format!(
+                    "table name and port together have at most {} characters",
+                    limits::TABLE_NAME_MAX
+                ),
             );
         }
         let Some(mut template) = self.templates.remove(&reference.template) else {

@@ -58,7 +58,11 @@ impl Parser<'_> {
         }
         let span = start.to(self.last_span);
         if name.len() > limits::TABLE_NAME_MAX {
-            return self.error(span, message, "at most 63 characters");
+            return self.error(
+                span,
+                message,
+                &format!("at most {} characters", limits::TABLE_NAME_MAX),
+            );
         }
         Ok((name, span))
     }

@@ -5,16 +5,11 @@
 use super::{Parsed, Parser};
 use crate::diagnostic::{Diagnostic, closest};
 use crate::lexer::Token;
+use crate::limits::{TLS_CIPHERS_MAX, TLS_CURVES_MAX, TLS_STRING_MAX};
 use crate::model::{Keypair, Protocol, TlsFlags};
 use crate::source::Span;
 use std::path::PathBuf;
 
-/// Longest file name or list in `tls { … }`.
-const TLS_STRING_MAX: usize = 1023;
-/// Longest list of curves.
-const CURVES_MAX: usize = 127;
-/// Longest `ciphers`.
-const CIPHERS_MAX: usize = 767;
 /// Curves that `ecdhe` may list.
 const CURVES: &[&str] = &[
     "default",
@@ -66,7 +61,7 @@ impl Parser<'_> {
             Token::Keyword("edh") => protocol.tls.edh = self.edh()?,
             Token::Keyword("ciphers") if !no => {
                 protocol.tls.ciphers = self
-                    .name("ciphers in quotes", CIPHERS_MAX, "tlsciphers truncated")?
+                    .name("ciphers in quotes", TLS_CIPHERS_MAX, "tlsciphers truncated")?
                     .0;
             }
             Token::Keyword("ecdhe") if !no => {
@@ -105,8 +100,8 @@ impl Parser<'_> {
         let span = self.peek().span;
         let curves = self.string("curves")?;
         self.curves(&curves, span)?;
-        if curves.len() > CURVES_MAX {
-            let cure = format!("at most {CURVES_MAX} characters");
+        if curves.len() > TLS_CURVES_MAX {
+            let cure = format!("at most {TLS_CURVES_MAX} characters");
             return self.error(span, "tls ecdhe curves truncated", &cure);
         }
         Ok(curves)

@@ -72,6 +72,16 @@ fn children_follow_their_parent_and_cannot_be_switched() {
 }
 
 #[test]
+fn those_that_copy_a_host_are_its_family() {
+    let mut config = config(&[2, 1, 1]);
+    config.tables[1].hosts[0].parent = Some(HostId(1));
+    let state = fresh(config);
+    let family = |id| state.family(HostId(id)).map(|id| id.0).collect::<Vec<_>>();
+    assert_eq!(family(1), [1, 3]);
+    assert_eq!(family(3), [3]);
+}
+
+#[test]
 fn names_mean_all_hosts_of_that_name_and_ids_only_one() {
     let mut config = config(&[1, 1]);
     config.tables[1].hosts[0].name = "127.0.0.1".to_owned();

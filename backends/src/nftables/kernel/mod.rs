@@ -23,9 +23,10 @@ mod transaction;
 use super::labels::Labels;
 use super::model::{Family, Fragment, Set};
 use super::numbers::Numbers;
+use crate::filter::diff::{self, Pair};
 use crate::filter::{
-    Capabilities, FilterError, PacketFilter, Ruleset, ServiceStatistics, Settings, TableChange,
-    diff,
+    Capabilities, FilterError, PacketFilter, Ruleset, Service, ServiceStatistics, Settings,
+    TableChange,
 };
 use adopt::foreign;
 use conf::model::{HostId, RedirectId};
@@ -36,6 +37,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 pub(super) use surroundings::check as check_system;
 use transaction::Transaction;
 
@@ -203,6 +205,34 @@ impl PacketFilter for Nftables {
         }
         self.install_with_relays(desired, &pairs)?;
         self.current = desired.clone();
+        let mut changes = diff::described(&pairs);
+        self.end_lost(&pairs, &mut changes);
+        Ok(changes)
+    }
+
+    fn change(
+        &mut self,
+        desired: &Ruleset,
+        changed: &[Arc<Service>],
+    ) -> Result<Vec<TableChange>, FilterError> {
+        let known = changed.iter().map(|s| self.current.counterpart(s).cloned());
+        let before: Option<Vec<Arc<Service>>> = known.collect();
+        let (Some(before), true) = (before, self.flags.is_some()) else {
+            return self.apply(desired);
+        };
+        let pairs = before.iter().zip(changed);
+        let pairs = pairs.filter(|(before, after)| before != after);
+        let pairs: Vec<Pair<'_>> = pairs
+            .map(|(before, after)| Pair {
+                before: Some(before),
+                after: Some(after),
+            })
+            .collect();
+        super::verify_change(desired, &pairs)?;
+        self.install_with_relays(desired, &pairs)?;
+        for service in changed {
+            self.current.replace(service);
+        }
         let mut changes = diff::described(&pairs);
         self.end_lost(&pairs, &mut changes);
         Ok(changes)

@@ -201,6 +201,7 @@ fn certificates_are_judged_before_anything_starts() {
 fn a_running_daemon_does_not_notice_a_bad_file() {
     let good = config("", "");
     let daemon = Daemon::start(&good);
+    daemon.wait_status("host", "127.0.0.1", "down");
     let before = daemon.summary();
     for bad in [
         String::new(),

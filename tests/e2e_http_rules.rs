@@ -422,10 +422,10 @@ fn lists_of_ten_thousand_lines_work_for_every_kind() {
         let answer = client.answer("GET").unwrap();
         (answer.status, answer.body + &answer.head)
     };
-    for number in 0..5 {
-        assert_eq!(ask(number, 0).0, 403, "{}", rules[number]);
-        assert_eq!(ask(number, 9999).0, 403, "{}", rules[number]);
-        assert_eq!(ask(number, 10_000).0, 200, "{}", rules[number]);
+    for (number, rule) in rules.iter().enumerate().take(5) {
+        assert_eq!(ask(number, 0).0, 403, "{rule}");
+        assert_eq!(ask(number, 9999).0, 403, "{rule}");
+        assert_eq!(ask(number, 10_000).0, 200, "{rule}");
     }
     assert!(!ask(5, 9999).1.contains("X-Key-9999: 1"));
     assert!(ask(5, 10_000).1.contains("X-Key-10000: 1"));

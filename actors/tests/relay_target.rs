@@ -82,7 +82,16 @@ async fn listeners_that_expect_a_proxy_header_close_without_one() {
     // In pieces it is understood, and names the client.
     let mut client = TcpStream::connect(address).await.unwrap();
     client.write_all(b"PROXY TCP4 192.0.2.7 ").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    let ends = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+    within("the first piece", async {
+        // The relay looks at it and lets it lie until the rest comes.
+        while segments::progress(ends.0, ends.1) == Some(segments::Progress::Sent) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // One round of the event loop that both share: the relay has looked.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    })
+    .await;
     client
         .write_all(b"198.51.100.1 1234 80\r\nhi")
         .await

@@ -205,7 +205,8 @@ async fn a_slow_receiver_bounds_what_is_read_for_it() {
         )
         .await;
         let mut client = TcpStream::connect(address).await.unwrap();
-        // Everything stands still once the kernel's buffers are full.
+        // Everything stands still once the kernel's buffers are full. Nothing tells that no more will be taken, so it is
+        // looked at until two looks are alike; were they too close, less would be proved, and nothing would fail.
         let mut last = usize::MAX;
         for _ in 0..100 {
             tokio::time::sleep(Duration::from_millis(100)).await;

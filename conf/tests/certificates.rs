@@ -200,6 +200,36 @@ fn authorities_are_looked_at_where_they_are_used() {
 }
 
 #[test]
+fn a_protocol_that_listens_and_connects_needs_the_authorities_of_both() {
+    // One relay listens with TLS, another one connects with it, by the same protocol.
+    let text = format!(
+        "{}relay out {{\nlisten on 127.0.0.1 port 80\nprotocol p\nforward with tls to ::1 port 443\n}}\n",
+        relay(
+            "keypair k cert \"/c\", keypair k key \"/k\", client ca \"/clients\", ca file \"/servers\""
+        )
+    );
+    let key = key("EC PRIVATE KEY");
+    let own = [("/c", CERTIFICATE), ("/k", &*key)];
+    let errors = |authorities: &[(&str, &str)]| -> Vec<(String, String)> {
+        let all = judge(&text, &[&own, authorities].concat(), true);
+        let errors = all.into_iter().filter(|(s, ..)| *s == Severity::Error);
+        errors.map(|(_, line, cure)| (line, cure)).collect()
+    };
+    let (clients, servers) = (("/clients", CERTIFICATE), ("/servers", CERTIFICATE));
+    assert_eq!(errors(&[clients, servers]), []);
+    // Each is missed by the relay that needs it, and by no other.
+    let found = errors(&[servers]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "f:8: cannot load certificates for relay www");
+    assert!(found[0].1.starts_with("client ca: /clients ("), "{found:?}");
+    let found = errors(&[clients]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "f:13: cannot load certificates for relay out");
+    assert!(found[0].1.starts_with("ca file: /servers ("), "{found:?}");
+    assert_eq!(errors(&[]).len(), 2);
+}
+
+#[test]
 fn a_key_of_an_authority_may_be_encrypted_when_its_password_is_given() {
     let text = |password: &str| {
         relay(&format!(

@@ -95,7 +95,7 @@ async fn digest_and_expect_checks() {
     let page = Server::answering(b"HTTP/1.0 200 OK\r\n\r\nhello");
     let mail = Server::start(|stream| {
         let _ = stream.write_all(b"220 mail.example.org ");
-        std::thread::sleep(Duration::from_millis(20));
+        crate::segments::wait_read(stream);
         let _ = stream.write_all(b"ESMTP\r\n");
         let _ = stream.read(&mut [0; 16]);
     });

@@ -10,4 +10,7 @@ mod checks;
 mod control;
 mod harness;
 mod load;
+#[allow(dead_code)]
+#[path = "../support/segments.rs"]
+mod segments;
 mod tls;

@@ -7,6 +7,8 @@
     dead_code
 )]
 
+pub mod segments;
+
 use actors::link::SessionInfo;
 use actors::link::{self, Incoming, Message, Peer, Remote, Role, RunState, Slot, To};
 use actors::options::Options;

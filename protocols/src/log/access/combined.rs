@@ -144,5 +144,5 @@ fn quoted(out: &mut Vec<u8>, name: &str, text: &str) {
 fn seconds(out: &mut Vec<u8>, time: Duration) {
     number(out, time.as_secs());
     out.push(b'.');
-    padded(out, time.subsec_micros().into(), 6);
+    padded(out, time.subsec_micros(), 6);
 }

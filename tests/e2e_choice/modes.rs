@@ -6,7 +6,9 @@ use crate::support::servers::Speech;
 use crate::support::{BOUND, Daemon, Server, port, wait};
 use conf::model::HashKey;
 use protocols::balance::Hash;
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 
@@ -183,4 +185,74 @@ fn a_host_that_returns_starts_slowly_in_all_processes() {
         assert!(two(*at, 40) <= 6, "{at}");
     }
     wait::until_true("its share is full", || two(at[2], 20).abs_diff(10) <= 3);
+}
+
+#[test]
+fn least_connections_with_slow_start_give_a_host_few_at_first_and_more_later() {
+    let mut servers = Server::row(Speech::Echo, &["one", "two"]);
+    let (at, target) = (port(), servers[0].port());
+    let daemon = Daemon::start(&format!(
+        "{GLOBALS}table <t> {{ 127.0.0.1 127.0.0.2 }}\n{}",
+        relay("r", at, "t", target, "mode least-connections slow start 20")
+    ));
+    all_up(&daemon, &HOSTS[..2]);
+    // Of so many connections at once the second host has this many.
+    let two = || {
+        wait::until_true("nothing is open", || {
+            let open = |host: &&str| shown(&daemon, "hosts", host, "connections");
+            HOSTS[..2].iter().all(|host| open(host) == 0)
+        });
+        let held: Vec<_> = (0..44).map(|_| Echo::connect(local(at)).unwrap()).collect();
+        held.iter().filter(|echo| echo.name == "two").count()
+    };
+    assert_eq!(two(), 22);
+    servers[1].stop();
+    daemon.wait_status("host", "127.0.0.2", "down");
+    wait::until_true("all processes know", || two() == 0);
+    servers[1].start();
+    daemon.wait_status("host", "127.0.0.2", "up");
+    // A hundredth, and what a few seconds add.
+    let few = two();
+    assert!(few <= 10, "{few}");
+    let mut more = 0;
+    wait::until_true("it has its share", || {
+        more = more.max(two());
+        more >= 16
+    });
+    assert!(more <= 22, "{more}");
+}
+
+#[test]
+fn every_process_uses_the_backup_table_while_the_first_is_down() {
+    let mut servers = Server::row(Speech::Echo, &["first", "backup"]);
+    let (at, target) = (port(), servers[0].port());
+    let daemon = Daemon::start(&format!(
+        "{GLOBALS}table <first> {{ 127.0.0.1 }}
+table <backup> {{ 127.0.0.2 }}
+relay r {{
+	listen on 127.0.0.1 port {at}
+	forward to <first> port {target} check tcp
+	forward to <backup> port {target} check tcp
+}}
+"
+    ));
+    all_up(&daemon, &HOSTS[..2]);
+    // All processes have sessions, and all of them with this server.
+    let all_with = |name: &str| {
+        let held: Vec<_> = (0..30)
+            .filter_map(|_| Echo::connect(local(at)).ok())
+            .collect();
+        let text = daemon.relayctl(&["-j", "show", "sessions"]).stdout;
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let sessions = document["sessions"].as_array().unwrap();
+        let processes: BTreeSet<_> = sessions.iter().map(|s| s["pid"].as_u64()).collect();
+        held.len() == 30 && held.iter().all(|echo| echo.name == name) && processes.len() == 3
+    };
+    wait::until_true("the first table serves", || all_with("first"));
+    servers[0].stop();
+    daemon.wait_status("host", "127.0.0.1", "down");
+    wait::until_true("the backup serves", || all_with("backup"));
+    servers[0].start();
+    daemon.wait_status("host", "127.0.0.1", "up");
+    wait::until_true("the first table serves again", || all_with("first"));
 }

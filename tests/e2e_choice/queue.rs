@@ -354,19 +354,20 @@ relay kept {{
     let mut clients: Vec<_> = (0..3)
         .map(|_| Http::connect(local(named)).unwrap())
         .collect();
+    let open = || {
+        let text = daemon.relayctl(&["-j", "show", "hosts"]).stdout;
+        text.matches("\"connections\": 1").count()
+    };
     for _ in 0..2 {
         for client in &mut clients {
             assert_eq!(ask(client), 200);
+            wait::until_true("its place is free", || open() == 0);
         }
     }
     // A connection of its own occupies the server, until one of the two closes it.
     let mut first = Http::connect(local(kept)).unwrap();
     assert_eq!(ask(&mut first), 200);
     assert_eq!(ask(&mut first), 200);
-    let open = || {
-        let text = daemon.relayctl(&["-j", "show", "hosts"]).stdout;
-        text.matches("\"connections\": 1").count()
-    };
     assert_eq!(open(), 1);
     let mut second = Http::connect(local(kept)).unwrap();
     assert_eq!(ask(&mut second), 502);

@@ -147,7 +147,7 @@ fn a_full_table_says_so_and_places_are_used_again() {
         panic!("{places:?}");
     };
     board.uncount_client(0, place);
-    let last = clients(5).last().unwrap();
+    let last = clients(5).next_back().unwrap();
     assert_eq!(board.of_client(last), 0);
     assert_eq!(counted(last), Counted::At(place));
     assert_eq!(board.of_client(last), 1);

@@ -220,6 +220,8 @@ messages! {
     Freed {
         /// The table; `None` = any.
         table: Option<TableId>,
+        /// Its host; `None` = any.
+        host: Option<HostId>,
         /// Processes whose sessions could not use it, one bit each.
         passed: u64,
     },

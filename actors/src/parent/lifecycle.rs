@@ -137,6 +137,7 @@ impl Parent {
         }
         let freed = Message::Freed {
             table: None,
+            host: None,
             passed: 0,
         };
         self.tell_all(Role::Relay, &freed);

@@ -4,6 +4,7 @@
 
 use super::access::Outlet;
 use super::http;
+use super::queue::Spot;
 use super::seat::Seat;
 use crate::board::Entry;
 use backends::service;
@@ -127,7 +128,7 @@ impl Host {
     /// Takes over a state.
     pub(super) fn set_state(&self, state: HostState) {
         let live = &self.live;
-        live.state.set(state);
+        let before = live.state.replace(state);
         match state {
             HostState::Down => live.away.set(true),
             HostState::Up if live.away.take() => {
@@ -138,7 +139,9 @@ impl Host {
             }
             _ => {}
         }
-        self.may_have_room();
+        if before != state {
+            self.switched();
+        }
     }
 
     /// Takes over a state that others knew already before this process began.
@@ -156,7 +159,7 @@ impl Host {
         self.live.disabled.set(disabled);
         self.live.state.set(HostState::Unknown);
         self.live.away.set(true);
-        self.may_have_room();
+        self.switched();
     }
 
     /// Somebody switched its table off or on.
@@ -167,12 +170,18 @@ impl Host {
     /// Somebody wants it to get no new connections, or to get them again.
     pub(super) fn set_draining(&self, draining: bool) {
         self.live.draining.set(draining);
-        self.may_have_room();
+        self.switched();
     }
 
-    /// Who waits for its table is to be looked at.
-    pub(super) fn may_have_room(&self) {
-        self.live.seat.freed(self.parts.table_id);
+    /// It serves or does no longer: who waits for its table is to be looked at.
+    fn switched(&self) {
+        self.live.seat.freed(self.parts.table_id, Spot::All);
+    }
+
+    /// Who waits for it is to be looked at.
+    fn may_have_room(&self) {
+        let parts = &self.parts;
+        self.live.seat.freed(parts.table_id, Spot::Host(parts.id));
     }
 
     /// How long it has been up again, while that is less than `slow`.

@@ -5,7 +5,7 @@
 use super::access;
 use super::context::Context;
 use super::generation::Generation;
-use super::queue;
+use super::queue::{self, Spot};
 use super::relay_actor::{Close, Configure, RelayActor};
 use super::relays::Relay;
 use super::statistics::Reported;
@@ -123,10 +123,15 @@ impl RelayRole {
                 request,
                 destination,
             } => self.context.lookups.answered(request, destination),
-            Message::Freed { table, passed } => {
+            Message::Freed {
+                table,
+                host,
+                passed,
+            } => {
                 let queues = &self.context.queues;
+                let spot = host.map_or(Spot::All, Spot::Host);
                 match table {
-                    Some(table) => queues.dispatch(&self.context, table, passed),
+                    Some(table) => queues.dispatch(&self.context, table, spot, passed),
                     None => queues.dispatch_all(&self.context),
                 }
             }

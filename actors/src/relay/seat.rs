@@ -3,6 +3,7 @@
 //! and the tables that sessions wait for and that have room again.
 //! Must never let a limit be exceeded because processes do not see each other: without a board each has its part.
 
+use super::queue::Spot;
 use crate::board::{Board, Counted, Entry};
 use conf::limits;
 use conf::model::{HostId, RelayId, TableId};
@@ -22,7 +23,7 @@ pub struct Seat {
     /// Waiting sessions of this process by table, where the board does not count them.
     alone: RefCell<HashMap<TableId, u32>>,
     unseen: Cell<u64>,
-    freed: RefCell<BTreeSet<TableId>>,
+    freed: RefCell<BTreeSet<(TableId, Spot)>>,
     news: Notify,
 }
 
@@ -211,19 +212,19 @@ impl Seat {
     }
 
     /// A table may have room again: who waits for it is looked at.
-    pub(super) fn freed(&self, table: TableId) {
+    pub(super) fn freed(&self, table: TableId, spot: Spot) {
         if self.waiting(table) > 0 {
-            self.freed.borrow_mut().insert(table);
+            self.freed.borrow_mut().insert((table, spot));
             self.news.notify_one();
         }
     }
 
     /// Waits until a table may have room again.
-    pub(super) async fn next_freed(&self) -> TableId {
+    pub(super) async fn next_freed(&self) -> (TableId, Spot) {
         loop {
             let first = self.freed.borrow_mut().pop_first();
             match first {
-                Some(table) => return table,
+                Some(freed) => return freed,
                 None => self.news.notified().await,
             }
         }

@@ -1,19 +1,27 @@
 //! Queue: sessions that wait because every host of their table is full.
 //! Owns their order, first come first served over all relay processes, and the bounds of length and time.
-//! Must never poll: a place that becomes free wakes who waits longest, in whichever process that is.
+//! Must never poll, nor look at all who wait: a place that becomes free wakes who waits longest for it, in whichever
+//! process that is.
 //!
 //! A session is counted as waiting before it looks for a place once more, and who gives a place back looks for waiting
 //! sessions afterwards; so one of the two sees the other, and no place stays free while somebody waits for it.
 
+mod line;
+
+pub use line::Spot;
+
 use super::connect::{self, Choice, ConnectError, NoHost, Pick, Stage};
 use super::context::Context;
+use super::generation::Generation;
+use super::relays::{Host, Table};
 use super::session::Session;
 use super::stream::Stream;
 use crate::link::{Message, Peer, Role, To};
 use backends::service;
 use conf::model::{HostId, TableId};
+use line::{Line, Waits, Want};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::sync::oneshot;
@@ -21,21 +29,41 @@ use tokio::sync::oneshot;
 /// The waiting sessions of a process.
 #[derive(Debug, Default)]
 pub struct Queues {
-    tables: RefCell<HashMap<TableId, VecDeque<Waiting>>>,
+    tables: RefCell<HashMap<TableId, Line<Waiting>>>,
     last: Cell<u64>,
 }
 
 /// A session that waits.
 #[derive(Debug)]
 struct Waiting {
-    number: u64,
     stamp: u32,
     session: Rc<Session>,
     choice: Choice,
     tried: Vec<HostId>,
     /// Index of the table in its relay.
     index: usize,
+    table: Rc<Table>,
+    /// The host that its client's cookie names, if it may be tried.
+    wanted: Option<Rc<Host>>,
     place: oneshot::Sender<Result<Pick, NoHost>>,
+}
+
+impl Waits for Waiting {
+    fn table(&self) -> usize {
+        Rc::as_ptr(&self.table).addr()
+    }
+
+    fn want(&self) -> Want {
+        match &self.wanted {
+            Some(host) if host.serves() => Want::Host(host.parts.id),
+            _ if self.tried.is_empty() => Want::Any,
+            _ => Want::Not(self.tried.clone()),
+        }
+    }
+
+    fn leaves(&self) -> bool {
+        self.place.is_closed()
+    }
 }
 
 /// A place in the queue, given up when dropped.
@@ -48,9 +76,13 @@ struct Ticket<'a> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let (queues, seat) = (&self.context.queues, &self.context.seat);
-        queues.remove(self.context, self.table, self.number);
-        // It may have been woken for a place that the next one can have.
-        seat.freed(self.table);
+        if queues
+            .remove(self.context, self.table, self.number)
+            .is_some()
+        {
+            // Others may have been passed over for it.
+            seat.freed(self.table, Spot::Any);
+        }
     }
 }
 
@@ -72,7 +104,7 @@ pub async fn wait(
     index: usize,
 ) -> Result<Pick, ConnectError> {
     let used = session.relay.tables.get(index);
-    let table = used.ok_or(ConnectError::NoHost)?.table.as_ref();
+    let table = &used.ok_or(ConnectError::NoHost)?.table;
     let queue = table.queue.ok_or(ConnectError::NoHost)?;
     if !context.seat.wait(table.id, queue.length) {
         context.counters.queue_full.up();
@@ -86,18 +118,27 @@ pub async fn wait(
         table: table.id,
         number,
     };
+    let wanted = choice.wanted.filter(|host| !tried.contains(host));
+    let wanted = wanted.and_then(|host| table.host(host)).cloned();
+    let mut tried = tried.to_vec();
+    tried.sort_unstable();
     let (place, given) = oneshot::channel();
     let waiting = Waiting {
-        number,
         stamp: stamp(),
         session: Rc::clone(session),
         choice,
-        tried: tried.to_vec(),
+        tried,
         index,
+        table: Rc::clone(table),
+        wanted,
         place,
     };
-    context.queues.push(context, table.id, waiting);
-    context.seat.freed(table.id);
+    let spot = match waiting.want() {
+        Want::Host(host) => Spot::Host(host),
+        Want::Any | Want::Not(_) => Spot::Any,
+    };
+    context.queues.push(context, number, waiting);
+    context.seat.freed(table.id, spot);
     tokio::select! {
         biased;
         place = given => match place {
@@ -124,53 +165,53 @@ async fn gone(client: &Stream) {
 /// Gives places to waiting sessions whenever there may be some.
 pub async fn run(context: Rc<Context>) {
     loop {
-        let table = context.seat.next_freed().await;
-        context.queues.dispatch(&context, table, 0);
+        let (table, spot) = context.seat.next_freed().await;
+        context.queues.dispatch(&context, table, spot, 0);
     }
 }
 
 impl Queues {
     /// Sessions of this process that wait for a table.
     pub fn len(&self, table: TableId) -> usize {
-        self.tables.borrow().get(&table).map_or(0, VecDeque::len)
+        self.tables.borrow().get(&table).map_or(0, Line::len)
     }
 
-    fn push(&self, context: &Context, table: TableId, waiting: Waiting) {
+    fn push(&self, context: &Context, number: u64, waiting: Waiting) {
+        let table = waiting.table.id;
         let mut tables = self.tables.borrow_mut();
-        let queue = tables.entry(table).or_default();
-        if queue.is_empty() {
+        let line = tables.entry(table).or_default();
+        if line.first().is_none() {
             context.seat.set_first(table, waiting.stamp);
         }
-        queue.push_back(waiting);
+        line.push(number, waiting);
     }
 
     /// Takes a session out; `None` if it is not in the queue any more.
     fn remove(&self, context: &Context, table: TableId, number: u64) -> Option<Waiting> {
         let mut tables = self.tables.borrow_mut();
-        let queue = tables.get_mut(&table)?;
-        let at = queue.binary_search_by_key(&number, |w| w.number).ok()?;
-        let waiting = queue.remove(at);
-        match queue.front() {
+        let line = tables.get_mut(&table)?;
+        let waiting = line.remove(number)?;
+        match line.first() {
             Some(first) => context.seat.set_first(table, first.stamp),
             None => {
                 tables.remove(&table);
             }
         }
         context.seat.waited(table);
-        waiting
+        Some(waiting)
     }
 
-    /// Gives the free places of a table to those who wait longest, here or in other processes; `passed` is the set of
-    /// processes whose sessions had no use for them.
-    pub fn dispatch(&self, context: &Context, table: TableId, mut passed: u64) {
+    /// Gives what is free at `spot` of a table to those who wait longest, here or in other processes; `passed` is the
+    /// set of processes whose sessions had no use for it.
+    pub fn dispatch(&self, context: &Context, table: TableId, spot: Spot, mut passed: u64) {
         let me = context.seat.number();
-        let now = context.generation().table_by_id(table).cloned();
+        let now = context.generation();
         while let Some(process) = context.seat.longest(table, stamp(), passed) {
-            if now.as_ref().is_some_and(|t| t.serves() && !t.usable()) {
+            if full(&now, table, spot) {
                 return;
             }
             if process == me {
-                if !self.serve(context, table) {
+                if !self.serve(context, table, spot) {
                     passed |= 1_u64.checked_shl(me).unwrap_or(0);
                 }
                 continue;
@@ -181,6 +222,10 @@ impl Queues {
             });
             let message = Message::Freed {
                 table: Some(table),
+                host: match spot {
+                    Spot::Host(host) => Some(host),
+                    Spot::Any | Spot::All => None,
+                },
                 passed,
             };
             tell(context, to, message);
@@ -192,26 +237,24 @@ impl Queues {
     pub fn dispatch_all(&self, context: &Context) {
         let tables: Vec<TableId> = self.tables.borrow().keys().copied().collect();
         for table in tables {
-            self.dispatch(context, table, 0);
+            self.dispatch(context, table, Spot::All, 0);
         }
     }
 
     /// Lets the first session go that can; answers whether one could.
-    fn serve(&self, context: &Context, table: TableId) -> bool {
-        let served = self.tables.borrow().get(&table).and_then(|queue| {
-            queue.iter().find_map(|waiting| {
-                if waiting.place.is_closed() {
-                    return None;
-                }
-                let relay = &waiting.session.relay;
-                let stage = Stage::Waited(waiting.index);
-                let tried = &waiting.tried;
-                match connect::choose_at(context, relay, &waiting.choice, tried, stage) {
-                    Err(NoHost::Full(_)) => None,
-                    result => Some((waiting.number, result)),
-                }
-            })
-        });
+    fn serve(&self, context: &Context, table: TableId, spot: Spot) -> bool {
+        let take = |waiting: &Waiting| {
+            let relay = &waiting.session.relay;
+            let stage = Stage::Waited(waiting.index);
+            match connect::choose_at(context, relay, &waiting.choice, &waiting.tried, stage) {
+                Err(NoHost::Full(_)) => None,
+                result => Some(result),
+            }
+        };
+        let served = match self.tables.borrow_mut().get_mut(&table) {
+            Some(line) => line.offer(spot, take),
+            None => None,
+        };
         let Some((number, result)) = served else {
             return false;
         };
@@ -220,6 +263,17 @@ impl Queues {
             let _ = waiting.place.send(result);
         }
         true
+    }
+}
+
+/// Whether there is nothing to give, although hosts are up.
+fn full(now: &Generation, table: TableId, spot: Spot) -> bool {
+    match spot {
+        Spot::Host(host) => now.host(host).is_some_and(|host| !host.usable()),
+        Spot::Any | Spot::All => {
+            let table = now.table_by_id(table);
+            table.is_some_and(|table| table.serves() && !table.usable())
+        }
     }
 }
 

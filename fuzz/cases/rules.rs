@@ -86,6 +86,15 @@ fn rule(seed: &[u8]) -> Rule {
     }
 }
 
+/// Whether a rule puts something into `Connection`.
+fn writes_connection(rule: &Rule) -> bool {
+    rule.keys.iter().any(|key| {
+        let name = matches!(&key.pattern, Pattern::One(name) if name == "Connection");
+        let any = matches!(&key.pattern, Pattern::File { keys, .. } if keys.iter().any(|name| name == "Connection"));
+        key.kind == KeyKind::Header && matches!(key.op, KeyOp::Set | KeyOp::Append) && (name || any)
+    })
+}
+
 thread_local! {
     static WORK: RefCell<Work> = RefCell::default();
 }
@@ -129,12 +138,17 @@ pub fn run(input: &[u8]) {
                 assert_eq!(again.framing, head.framing);
                 assert_eq!(again.len, out.len());
             }
-        } else {
-            assert_eq!(again.parse_response(&out, usize::MAX), Ok(Parse::Complete));
-            assert_eq!(
-                (again.content_length, again.chunked),
-                (head.content_length, head.chunked)
-            );
+            return;
         }
+        let parsed = again.parse_response(&out, usize::MAX);
+        // The same of options of a connection that are no tokens.
+        if parsed.is_err() && rules.iter().any(writes_connection) {
+            return;
+        }
+        assert_eq!(parsed, Ok(Parse::Complete));
+        assert_eq!(
+            (again.content_length, again.chunked),
+            (head.content_length, head.chunked)
+        );
     });
 }

@@ -9,7 +9,7 @@
 mod support;
 
 use actors::link::{Message, RunState, Slot};
-use backends::filter::{ServerState, Service};
+use backends::filter::{ServerState, Service, Traffic};
 use conf::Config;
 use conf::model::{Check, HashKey, Mode, RedirectId};
 use std::collections::HashSet;
@@ -63,10 +63,11 @@ async fn tcp_follows_the_published_state() {
         let message = running
             .receive(|_, m| matches!(m, Message::ForwardingStatistics { .. }))
             .await;
-        if let Message::ForwardingStatistics { sessions } = message {
-            for (redirect, host, new) in sessions {
-                assert_eq!(redirect, RedirectId(1));
-                counts[host.0 as usize - 1] += new;
+        if let Message::ForwardingStatistics { forwarded } = message {
+            for new in forwarded {
+                assert_eq!(new.id, RedirectId(1));
+                counts[new.host.0 as usize - 1] += new.sessions;
+                assert_eq!(new.traffic, Traffic::default(), "not asked for");
             }
         }
     }

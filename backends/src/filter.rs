@@ -7,6 +7,7 @@ pub mod diff;
 mod open;
 mod relays;
 mod ruleset;
+mod statistics;
 pub mod support;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -16,6 +17,7 @@ pub use open::{
 };
 pub use relays::Relayed;
 pub use ruleset::{Ruleset, Server, ServerState, Service};
+pub use statistics::{Forwarded, ServiceStatistics, Traffic};
 
 use conf::model::{Forward, HostId, Mode, RedirectId};
 use serde::{Deserialize, Serialize};
@@ -43,32 +45,6 @@ pub struct TableChange {
     pub killed: u32,
     /// `Some(true)`: rules were installed; `Some(false)`: rules were withdrawn.
     pub rules: Option<bool>,
-}
-
-/// Counters of one service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceStatistics {
-    /// Redirection.
-    pub id: RedirectId,
-    /// Connections since the service exists.
-    pub sessions: u64,
-    /// Connections per host.
-    pub hosts: Vec<(HostId, u64)>,
-    /// Packets and bytes per host, where they are counted.
-    pub traffic: Vec<(HostId, Traffic)>,
-}
-
-/// Packets and bytes of a host's connections, IP headers included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Traffic {
-    /// Packets from clients.
-    pub packets_in: u64,
-    /// Bytes from clients.
-    pub bytes_in: u64,
-    /// Packets to clients.
-    pub packets_out: u64,
-    /// Bytes to clients.
-    pub bytes_out: u64,
 }
 
 /// What a backend can do; anything else in a configuration is an error that names the backend.
@@ -257,9 +233,9 @@ pub trait PacketFilter {
     /// The kernel refused.
     fn purge(&mut self) -> Result<(), FilterError>;
 
-    /// New sessions that relay processes counted since the last call; only `userland` needs them.
-    fn count(&mut self, sessions: &[(RedirectId, HostId, u64)]) {
-        let _ = sessions;
+    /// What relay processes forwarded since the last call; only `userland` needs it.
+    fn count(&mut self, forwarded: &[Forwarded]) {
+        let _ = forwarded;
     }
 
     /// Repeats what needs repeating (pick lists of `least-states`, a foreign flush noticed late). Called about every

@@ -3,8 +3,8 @@
 //! Must never open a socket: listeners are the parent's, connections the relay processes'.
 
 use crate::filter::{
-    Capabilities, FilterError, PacketFilter, Publisher, Ruleset, Service, ServiceStatistics,
-    TableChange, diff, support,
+    Capabilities, FilterError, Forwarded, PacketFilter, Publisher, Ruleset, Service,
+    ServiceStatistics, TableChange, Traffic, diff, support,
 };
 use conf::model::{Forward, HostId, Mode, RedirectId};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub struct Userland {
     publisher: Publisher,
     current: Ruleset,
-    sessions: BTreeMap<RedirectId, BTreeMap<HostId, u64>>,
+    counts: BTreeMap<RedirectId, BTreeMap<HostId, (u64, Traffic)>>,
 }
 
 impl Userland {
@@ -25,7 +25,7 @@ impl Userland {
         Userland {
             publisher,
             current: Ruleset::default(),
-            sessions: BTreeMap::new(),
+            counts: BTreeMap::new(),
         }
     }
 
@@ -72,16 +72,16 @@ impl PacketFilter for Userland {
 
     fn statistics(&mut self) -> Result<Vec<ServiceStatistics>, FilterError> {
         let count = |service: &Arc<Service>| {
-            let hosts: Vec<(HostId, u64)> = self
-                .sessions
-                .get(&service.id)
-                .map(|h| h.iter().map(|(id, n)| (*id, *n)).collect())
-                .unwrap_or_default();
+            let counts = self.counts.get(&service.id).into_iter().flatten();
+            let hosts: Vec<(HostId, u64)> = counts.clone().map(|(id, (n, _))| (*id, *n)).collect();
             ServiceStatistics {
                 id: service.id,
                 sessions: hosts.iter().map(|(_, n)| n).sum(),
                 hosts,
-                traffic: Vec::new(),
+                traffic: match service.count_traffic {
+                    true => counts.map(|(id, (_, traffic))| (*id, *traffic)).collect(),
+                    false => Vec::new(),
+                },
             }
         };
         Ok(self.current.services.iter().map(count).collect())
@@ -101,11 +101,12 @@ impl PacketFilter for Userland {
         Ok(None)
     }
 
-    fn count(&mut self, sessions: &[(RedirectId, HostId, u64)]) {
-        for (service, host, new) in sessions {
-            let hosts = self.sessions.entry(*service).or_default();
-            let total = hosts.entry(*host).or_default();
-            *total = total.saturating_add(*new);
+    fn count(&mut self, forwarded: &[Forwarded]) {
+        for new in forwarded {
+            let hosts = self.counts.entry(new.id).or_default();
+            let (sessions, traffic) = hosts.entry(new.host).or_default();
+            *sessions = sessions.saturating_add(new.sessions);
+            *traffic += new.traffic;
         }
     }
 
@@ -120,7 +121,7 @@ impl PacketFilter for Userland {
 
     fn purge(&mut self) -> Result<(), FilterError> {
         self.publish(Ruleset::default());
-        self.sessions.clear();
+        self.counts.clear();
         Ok(())
     }
 
@@ -209,10 +210,25 @@ mod tests {
         let (mut filter, _) = backend();
         let wanted: Ruleset = [service("www", 2)].into_iter().collect();
         filter.apply(&wanted).unwrap();
-        filter.count(&[(RedirectId(1), HostId(1), 2), (RedirectId(1), HostId(2), 3)]);
-        filter.count(&[(RedirectId(1), HostId(1), 5)]);
+        let new = |host, sessions, bytes_in| Forwarded {
+            id: RedirectId(1),
+            host: HostId(host),
+            sessions,
+            traffic: Traffic {
+                bytes_in,
+                ..Traffic::default()
+            },
+        };
+        filter.count(&[new(1, 2, 100), new(2, 3, 0)]);
+        filter.count(&[new(1, 5, 20)]);
         let got = filter.statistics().unwrap();
         assert_eq!(got[0].sessions, 10);
         assert_eq!(got[0].hosts, [(HostId(1), 7), (HostId(2), 3)]);
+        assert_eq!(got[0].traffic, [], "not asked for");
+        let mut counting = wanted.clone();
+        Arc::make_mut(&mut counting.services[0]).count_traffic = true;
+        filter.apply(&counting).unwrap();
+        let got = filter.statistics().unwrap();
+        assert_eq!(got[0].traffic[0].1.bytes_in, 120);
     }
 }

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, config};
 use actors::link::{Message, RunState};
 use actors::options::Backend;
-use backends::filter::{ServerState, Service};
+use backends::filter::{Forwarded, ServerState, Service, Traffic};
 use conf::model::{HostId, RouterId, TableId};
 use protocols::host::HostState::{Down, Unknown, Up};
 
@@ -250,10 +250,16 @@ fn empty_tables_demote_and_gateways_are_told() {
 fn forwarded_sessions_are_counted() {
     let engine = Engine::start(CONFIGURATION, Backend::Userland);
     published(&engine, "www", |_| true);
+    let forwarded = Forwarded {
+        id: conf::model::RedirectId(1),
+        host: HostId(1),
+        sessions: 5,
+        traffic: Traffic::default(),
+    };
     engine.send(
         crate::engine::relay(0),
         Message::ForwardingStatistics {
-            sessions: vec![(conf::model::RedirectId(1), HostId(1), 5)],
+            forwarded: vec![forwarded],
         },
     );
     let text = engine.until(&["show", "redirects"], |s| s.contains("total: 5 sessions"));

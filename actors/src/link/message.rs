@@ -2,7 +2,7 @@
 //! Owns the one message type of all links; [`super::role::permitted`] says who may send which.
 //! Must never carry payload of a session: bytes stay in the relay process.
 
-use backends::filter::Service;
+use backends::filter::{Forwarded, Service};
 use backends::sys::privileges::{Confinement, Keep};
 use conf::Config;
 use conf::model::{AccessTarget, HostId, NetRouteId, RedirectId, RelayId, RouterId, TableId};
@@ -211,8 +211,8 @@ messages! {
     },
     /// Counters of such services since the last message.
     ForwardingStatistics {
-        /// New sessions by service and host.
-        sessions: Vec<(RedirectId, HostId, u64)>,
+        /// By service and host.
+        forwarded: Vec<Forwarded>,
     },
 
     // Queues

@@ -180,7 +180,8 @@ fn config(prefork: u32, ports: &[u16]) -> Config {
             listen: Listen {
                 address: std::net::IpAddr::from([127, 0, 0, 1]).into(),
                 port,
-                tls: false,
+                interface: None,
+            tls: false,
                 proxy: false,
             },
             protocol: ProtocolId(0),

@@ -10,6 +10,7 @@
 
 use super::backend::{self, Backend, Lookup, Prepare};
 use super::control::{Close, Control, Events, Listen, Watchers};
+use super::counts::Counted;
 use super::effects::Effects;
 use super::pending::Pending;
 use super::redirect::{Redirect, Remove};
@@ -81,8 +82,8 @@ pub struct Pfe {
     pub(super) held: bool,
     /// Redirections that must decide in the next round.
     pub(super) next_round: BTreeSet<RedirectId>,
-    /// Sessions the packet filter had counted, by redirection name.
-    pub(super) counted: BTreeMap<String, u64>,
+    /// What the packet filter had counted, by redirection name.
+    pub(super) counted: BTreeMap<String, Counted>,
     seconds: u64,
 }
 
@@ -164,8 +165,8 @@ impl Pfe {
             Message::HostStatus { hosts } => self.host_status(hosts),
             Message::RoundEnd => self.event(|| (Some(Reply::Sync), Some(Event::Sync))),
             Message::RelayStatistics { sessions } => self.relay_sessions(from, &sessions),
-            Message::ForwardingStatistics { sessions } => {
-                self.backend.do_send(backend::Count(sessions));
+            Message::ForwardingStatistics { forwarded } => {
+                self.backend.do_send(backend::Count(forwarded));
             }
             Message::Sessions {
                 request,

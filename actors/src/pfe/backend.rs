@@ -325,9 +325,9 @@ impl Handler<Tick> for Backend {
 impl Handler<Count> for Backend {
     type Result = ();
 
-    fn handle(&mut self, Count(sessions): Count, _: &mut Context<Self>) {
+    fn handle(&mut self, Count(forwarded): Count, _: &mut Context<Self>) {
         if let Some(filter) = &mut self.filter {
-            filter.count(&sessions);
+            filter.count(&forwarded);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! Owns the translation of state into records.
 //! Must never change anything.
 
+use super::counts;
 use super::state::{Situation, State};
 use crate::link::SessionInfo;
 use conf::limits;
@@ -11,6 +12,7 @@ use protocols::control::record::{
     HostRecord, RedirectRecord, RelayRecord, RouteRecord, RouterRecord, SessionRecord,
     StatisticsRecord, TableRecord,
 };
+use protocols::control::statistics::TrafficCounter;
 use protocols::control::{Reply, flags, rows};
 use protocols::log::id::{RequestId, SessionId};
 use std::collections::HashMap;
@@ -33,7 +35,9 @@ pub fn summary(state: &State) -> Vec<Reply> {
             continue;
         }
         let statistics = redirect_statistics(state, redirect);
-        out.push(Reply::RedirectStatistics(statistics));
+        let traffic = state.redirect_traffic.get(&redirect.name);
+        let traffic = traffic.map(TrafficCounter::record);
+        out.push(Reply::RedirectStatistics(statistics, traffic));
         table_replies(state, redirect.table, Some(redirect.id), &mut out);
         if let Some(backup) = redirect.backup {
             table_replies(state, backup, Some(redirect.id), &mut out);
@@ -343,13 +347,7 @@ fn shares(state: &State, id: RedirectId) -> Vec<Share> {
     let traffic = state.host_traffic.get(&id).into_iter().flatten();
     let traffic: HashMap<HostId, Traffic> = traffic
         .map(|(host, t)| {
-            let counted = Traffic {
-                packets_in: t.packets_in,
-                bytes_in: t.bytes_in,
-                packets_out: t.packets_out,
-                bytes_out: t.bytes_out,
-            };
-            (*host, counted)
+            (*host, counts::shown(*t))
         })
         .collect();
     let hosts = state.host_sessions.get(&id).into_iter().flatten();

@@ -6,6 +6,7 @@ use super::state::{Situation, State};
 use crate::link::Sample;
 use crate::status::names;
 use conf::model::{HostId, Redirect};
+use protocols::control::extension::Statistics;
 use std::cell::Cell;
 
 /// What the actors of this process count.
@@ -77,15 +78,26 @@ pub fn samples(state: &State, counters: &Counters) -> Vec<Sample> {
         let up = matches!(situation, Situation::Main | Situation::Backup);
         let backup = situation == Situation::Backup;
         let off = state.redirect_off(redirect.id);
-        let sessions = state.redirect_sessions.get(&redirect.name);
-        let sessions = sessions.map_or(0, |s| s.total());
+        let sessions = state.redirect_sessions.get(&redirect.name).copied();
+        let sessions = Statistics::from(sessions.unwrap_or_default().record(0, 0, 0));
+        let id = redirect.id.to_string();
         let labels = [redirect.name.as_str()];
         samples.extend([
             names::REDIRECT_UP.sample(&labels, f64::from(u8::from(up))),
             names::REDIRECT_BACKUP.sample(&labels, f64::from(u8::from(backup))),
             names::REDIRECT_DISABLED.sample(&labels, f64::from(u8::from(off))),
-            names::REDIRECT_SESSIONS.sample(&labels, sessions as f64),
+            names::REDIRECT_SESSIONS.sample(&labels, sessions.total as f64),
+            names::REDIRECT_INFO.sample(&[redirect.name.as_str(), &id], 1.0),
         ]);
+        for (period, last, average) in [
+            ("minute", sessions.last, sessions.average),
+            ("hour", sessions.last_hour, sessions.average_hour),
+            ("day", sessions.last_day, sessions.average_day),
+        ] {
+            let labels = [redirect.name.as_str(), period];
+            samples.push(names::REDIRECT_SESSIONS_LAST.sample(&labels, f64::from(last)));
+            samples.push(names::REDIRECT_SESSIONS_AVERAGE.sample(&labels, f64::from(average)));
+        }
         host_samples(state, redirect, &mut samples);
     }
     for relay in &state.config.relays {

@@ -7,7 +7,7 @@ use crate::link::{Admin, RunState};
 use backends::filter::{ServerState, Traffic};
 use conf::Config;
 use conf::model::{Check, Host, HostId, Redirect, RedirectId, RelayId, Table, TableId};
-use protocols::control::statistics::SessionCounter;
+use protocols::control::statistics::{SessionCounter, TrafficCounter};
 use protocols::host::{HostState, HostStatus};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
@@ -42,6 +42,8 @@ pub struct State {
     pub situations: BTreeMap<RedirectId, Situation>,
     /// Sessions by redirection name.
     pub redirect_sessions: BTreeMap<String, SessionCounter>,
+    /// Packets and bytes by redirection name, where they are counted.
+    pub redirect_traffic: BTreeMap<String, TrafficCounter>,
     /// Sessions by relay name and process.
     pub relay_sessions: BTreeMap<(String, u32), SessionCounter>,
     /// Sessions of redirections by host, as the packet filter counts them.
@@ -151,6 +153,9 @@ impl State {
         let config = Arc::clone(&self.config);
         self.redirect_sessions = before.redirect_sessions.clone();
         self.redirect_sessions
+            .retain(|name, _| config.redirects.iter().any(|r| r.name == *name));
+        self.redirect_traffic = before.redirect_traffic.clone();
+        self.redirect_traffic
             .retain(|name, _| config.redirects.iter().any(|r| r.name == *name));
         self.relay_sessions = before.relay_sessions.clone();
         self.relay_sessions

@@ -46,6 +46,7 @@ impl Drop for Entry {
 #[derive(Debug)]
 struct Flow {
     server: UdpSocket,
+    relay: Rc<Relay>,
     guard: Option<HostGuard>,
     active: Cell<u32>,
     timeout: u32,
@@ -77,8 +78,11 @@ impl Flow {
     }
 
     /// Counts bytes that went through.
-    fn moved(&self, from: From, now: u32, count: usize) {
+    fn moved(&self, context: &Context, from: From, now: u32, count: usize) {
         self.active.set(now);
+        let host = self.guard.as_ref().map(|g| g.host().parts.id);
+        let forwards = &context.forwards;
+        forwards.moved(&self.relay, host, from, 1, count as u64);
         if let Some(session) = &self.session {
             session.moved(from, now, count);
         }
@@ -154,6 +158,7 @@ impl Flows {
         });
         let flow = Rc::new(Flow {
             session,
+            relay: Rc::clone(relay),
             server: sockets::connect_udp(relay, address, Some(ip)).map_err(|_| Lost::Unsent)?,
             guard,
             active: Cell::new(context.clock.seconds()),
@@ -203,7 +208,7 @@ impl Flows {
 fn pass(listener: &Listener, flow: &Flow, datagram: &[u8], now: u32) -> bool {
     match sockets::send(&flow.server, datagram) {
         Ok(count) => {
-            flow.moved(From::Client, now, count);
+            flow.moved(&listener.context, From::Client, now, count);
             listener.context.counters.datagrams.up();
             listener.context.counters.bytes_in.add(count as u64);
             true
@@ -226,7 +231,7 @@ async fn answers(listener: Rc<Listener>, flow: Rc<Flow>, client: Client) {
         let result = drain(&context, &flow.server, |batch| {
             let now = context.clock.seconds();
             batch.each(|datagram, _, _| {
-                flow.moved(From::Server, now, datagram.len());
+                flow.moved(&context, From::Server, now, datagram.len());
                 client.onward()
             });
             listener.reply(batch);

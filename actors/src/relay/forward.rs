@@ -4,8 +4,9 @@
 
 use super::context::Context;
 use super::relays::{Host, HostParts, Redirected, Relay, RelayTable, Table};
+use super::session::From;
 use crate::link::{Message, Role, Slot, To};
-use backends::filter::{ServerState, Service};
+use backends::filter::{Forwarded, ServerState, Service, Traffic};
 use conf::model::{
     HostId, Listen, LogFlags, Mode, Protocol, ProtocolId, ProtocolKind, Redirect, RedirectId,
     RelayId, SessionMax, TableId, Target, VirtualAddress,
@@ -23,7 +24,7 @@ pub struct Forwards {
     services: RefCell<HashMap<RedirectId, Service>>,
     hosts: RefCell<HashMap<(RedirectId, HostId), Rc<Host>>>,
     relays: RefCell<HashMap<Slot, Rc<Relay>>>,
-    counts: RefCell<HashMap<(RedirectId, HostId), u64>>,
+    counts: RefCell<HashMap<(RedirectId, HostId), (u64, Traffic)>>,
 }
 
 impl Forwards {
@@ -34,7 +35,34 @@ impl Forwards {
 
     /// Counts a new session.
     pub fn count(&self, id: RedirectId, host: HostId) {
-        *self.counts.borrow_mut().entry((id, host)).or_default() += 1;
+        let mut counts = self.counts.borrow_mut();
+        let (sessions, _) = counts.entry((id, host)).or_default();
+        *sessions = sessions.saturating_add(1);
+    }
+
+    /// Counts packets and bytes, where a redirection asks for it.
+    pub fn moved(&self, relay: &Relay, host: Option<HostId>, from: From, packets: u64, bytes: u64) {
+        let (Some(redirect), Some(host)) = (relay.redirect, host) else {
+            return;
+        };
+        if !redirect.count_traffic {
+            return;
+        }
+        let new = match from {
+            From::Client => Traffic {
+                packets_in: packets,
+                bytes_in: bytes,
+                ..Traffic::default()
+            },
+            From::Server => Traffic {
+                packets_out: packets,
+                bytes_out: bytes,
+                ..Traffic::default()
+            },
+        };
+        let mut counts = self.counts.borrow_mut();
+        let (_, traffic) = counts.entry((redirect.id, host)).or_default();
+        *traffic += new;
     }
 
     /// Reports what was counted; a message that finds no room is made up for by the next.
@@ -43,9 +71,17 @@ impl Forwards {
         if counts.is_empty() {
             return;
         }
-        let mut sessions: Vec<_> = counts.iter().map(|((r, h), n)| (*r, *h, *n)).collect();
-        sessions.sort_unstable();
-        let message = Message::ForwardingStatistics { sessions };
+        let one = |((id, host), (sessions, traffic)): (&(RedirectId, HostId), &(u64, Traffic))| {
+            Forwarded {
+                id: *id,
+                host: *host,
+                sessions: *sessions,
+                traffic: *traffic,
+            }
+        };
+        let mut forwarded: Vec<Forwarded> = counts.iter().map(one).collect();
+        forwarded.sort_unstable();
+        let message = Message::ForwardingStatistics { forwarded };
         if context.link.try_send(To::All(Role::Pfe), message).is_ok() {
             counts.clear();
         }
@@ -145,7 +181,10 @@ impl Forwards {
             outlet: OnceCell::new(),
             disabled: Cell::new(service.is_none_or(|s| !s.active)),
             sessions: Cell::new(0),
-            redirect: Some(Redirected { id }),
+            redirect: Some(Redirected {
+                id,
+                count_traffic: service.is_some_and(|s| s.count_traffic),
+            }),
             tables: table
                 .into_iter()
                 .map(|table| RelayTable {
@@ -211,6 +250,7 @@ fn as_relay(redirect: &Redirect, listener: &VirtualAddress, port: u16) -> conf::
         listen: Listen {
             address: listener.address,
             port,
+            interface: None,
             tls: false,
             proxy: false,
         },

@@ -395,6 +395,8 @@ pub struct RelayTable {
 pub struct Redirected {
     /// The redirection.
     pub id: conf::model::RedirectId,
+    /// Its bytes are counted.
+    pub count_traffic: bool,
 }
 
 /// A relay of one generation of the configuration; its sessions keep it until they end.

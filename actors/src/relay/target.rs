@@ -103,7 +103,7 @@ pub fn of_datagram(
     let Target::Destination(alternate) = relay.config.target else {
         return Ok(None);
     };
-    let listen = relay.config.listen;
+    let listen = &relay.config.listen;
     let meant = SocketAddr::new(local.unwrap_or(listen.address.ip), listen.port);
     match Some(meant).filter(|a| !own(relay, *a)) {
         Some(found) => Ok(Some(found)),
@@ -114,7 +114,7 @@ pub fn of_datagram(
 
 /// Whether `address` is the relay's own listener.
 pub fn own(relay: &Relay, address: SocketAddr) -> bool {
-    let listen = relay.config.listen;
+    let listen = &relay.config.listen;
     if listen.port != address.port() {
         return false;
     }

@@ -37,6 +37,7 @@ pub fn relay(timeout: u64) -> Rc<Relay> {
         listen: conf::model::Listen {
             address: std::net::IpAddr::from([127, 0, 0, 1]).into(),
             port: 80,
+            interface: None,
             tls: false,
             proxy: false,
         },

@@ -107,9 +107,12 @@ metrics! {
     REDIRECT_BACKUP = Gauge "relayd_redirect_backup_active" ["redirect"] "Whether the redirect uses its backup table.";
     REDIRECT_DISABLED = Gauge "relayd_redirect_disabled" ["redirect"] "Whether the redirect is disabled.";
     REDIRECT_SESSIONS = Counter "relayd_redirect_sessions_total" ["redirect"] "Sessions that the redirect began.";
+    REDIRECT_INFO = Gauge "relayd_redirect_info" ["redirect", "id"] "Always 1; the label tells the redirect's number.";
+    REDIRECT_SESSIONS_LAST = Gauge "relayd_redirect_sessions_last" ["redirect", "period"] "Sessions as `relayctl show redirects` prints them after `last`; period is minute, hour or day.";
+    REDIRECT_SESSIONS_AVERAGE = Gauge "relayd_redirect_sessions_average" ["redirect", "period"] "Sessions as `relayctl show redirects` prints them after `average`; period is minute, hour or day.";
     REDIRECT_HOST_SESSIONS = Counter "relayd_redirect_host_sessions_total" ["redirect", "host", "table", "id"] "Sessions of the redirect that went to the host.";
     REDIRECT_HOST_PACKETS = Counter "relayd_redirect_host_packets_total" ["redirect", "host", "table", "id", "direction"] "Packets of the redirect and the host, with the option count_traffic; direction is in (from clients) or out (to clients).";
-    REDIRECT_HOST_BYTES = Counter "relayd_redirect_host_bytes_total" ["redirect", "host", "table", "id", "direction"] "Bytes of these packets, IP headers included.";
+    REDIRECT_HOST_BYTES = Counter "relayd_redirect_host_bytes_total" ["redirect", "host", "table", "id", "direction"] "Bytes of these packets, IP headers included; with the packet filter userland their payload, and packets of UDP only.";
 
     FILTER_CHANGES = Counter "relayd_packet_filter_changes_total" [] "Changes made in the packet filter, one for each round of changes.";
     FILTER_ERRORS = Counter "relayd_packet_filter_errors_total" [] "Changes that the packet filter refused.";

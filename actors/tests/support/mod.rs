@@ -148,7 +148,8 @@ impl Builder {
             listen: Listen {
                 address: listen.ip().into(),
                 port: listen.port(),
-                tls: false,
+                interface: None,
+            tls: false,
                 proxy: false,
             },
             protocol: ProtocolId(0),

@@ -14,6 +14,8 @@ pub struct Relayed {
     pub name: String,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where packets to others come in, if not anywhere.
+    pub interface: Option<String>,
     /// Datagrams rather than connections.
     pub datagrams: bool,
     /// `transparent`: servers answer to the clients' addresses.
@@ -30,6 +32,7 @@ impl Relayed {
             Relayed {
                 name: relay.name.clone(),
                 listen: relay.listen.address.with_port(relay.listen.port),
+                interface: relay.listen.interface.clone(),
                 datagrams: kind.is_some_and(ProtocolKind::datagrams),
                 // Sockets towards name servers are shared by all clients.
                 transparent: relay.transparent && kind != Some(ProtocolKind::Dns),

@@ -3,7 +3,9 @@
 //! Owns the netdev table: its sets, and the chains of such redirects.
 //! Must never depend on connection tracking, which sees one side of these connections only.
 
-use super::layout::{PICK, STICKY_MAX, STICKY_SECONDS, SVC4, SVC6, pick, plain, service};
+use super::layout::{
+    PICK, STICKY_MAX, STICKY_SECONDS, SVC4, SVC6, TRAFFIC, pick, plain, service, traffic,
+};
 use super::model::{
     At, Carries, Chain, Data, Dynamic, Family, Hook, Ip, Kind, Load, Name, Object, Rule, Set,
     Statement, Type, Value, Verdict,
@@ -19,6 +21,9 @@ const FLOWS_MAX: u32 = 262_144;
 const FLOW_SECONDS: u32 = 600;
 /// Seconds a TCP flow is remembered after its client closed it.
 const CLOSING_SECONDS: u32 = 60;
+
+/// Set that counts packets from clients by host; answers do not come this way.
+const INCOMING: &str = TRAFFIC[0];
 
 const fn netdev(set: Set) -> Set {
     Set {
@@ -48,6 +53,7 @@ pub fn sets() -> Vec<Set> {
         ..plain("sessions", &[Type::Mark], Carries::Nothing)
     };
     vec![
+        netdev(traffic(INCOMING)),
         netdev(sessions),
         netdev(service("svc4", SVC4, false)),
         netdev(service("svc6", SVC6, false)),
@@ -201,7 +207,12 @@ pub(super) fn fill(builder: &mut Builder<'_>, interface: &str) {
     let sticky = builder.service.sticky;
     let seconds = seconds(builder.service);
     let both = families(builder.service, |_| true);
-    let mut add = |prefix: &str, rules: Vec<Rule>| {
+    let count = builder.service.count_traffic;
+    let mut add = |prefix: &str, mut rules: Vec<Rule>| {
+        // In all but the first chain the mark is that of the host.
+        if count && prefix != "d" {
+            rules.insert(0, vec![Statement::MarkIn(INCOMING)]);
+        }
         let chain = Chain { hook: None, rules };
         let name = (Family::Netdev, format!("{prefix}_{name}"));
         builder.fragment.chains.insert(name, chain);

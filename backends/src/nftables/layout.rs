@@ -50,7 +50,7 @@ const fn live(name: &'static str, data: &'static [Type]) -> Set {
     }
 }
 
-const fn traffic(name: &'static str) -> Set {
+pub(super) const fn traffic(name: &'static str) -> Set {
     Set {
         counter: true,
         ..plain(name, &[Type::Mark], Carries::Nothing)

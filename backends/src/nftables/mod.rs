@@ -19,7 +19,8 @@ pub mod text;
 
 #[cfg(all(target_os = "linux", feature = "nftables"))]
 use crate::filter::diff::Pair;
-use crate::filter::{Capabilities, FilterError, Ruleset, collisions, support};
+use crate::filter::{Capabilities, FilterError, Ruleset, Service, collisions, support};
+use conf::model::Forward;
 use labels::Labels;
 use model::{Family, Fragment};
 use numbers::Numbers;
@@ -31,7 +32,8 @@ pub fn base(desired: &Ruleset) -> Fragment {
     let services = desired.services.iter().map(Arc::as_ref);
     let mut base = layout::base();
     base.objects = service::timeouts(services.clone());
-    if services.clone().any(|s| s.count_traffic) {
+    let translated = |s: &Service| s.forward == Forward::Translate;
+    if services.clone().any(|s| s.count_traffic && translated(s)) {
         base.chains.extend(layout::traffic_chains());
     }
     base.chains.extend(dsr::base_chains(services));
@@ -68,6 +70,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
 pub fn verify(desired: &Ruleset) -> Result<(), FilterError> {
     support::check(desired, CAPABILITIES, "nftables")?;
     collisions::check(desired)?;
+    relays::check(desired)?;
     desired.services.iter().try_for_each(|s| dsr::check(s))
 }
 

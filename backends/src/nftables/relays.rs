@@ -3,7 +3,9 @@
 //! Must never take a packet that neither belongs to a transparent socket nor goes to a relay's port.
 
 use super::model::{At, Chain, Family, Fragment, Hook, Ip, Kind, Rule, Statement, Verdict};
-use crate::filter::Relayed;
+use super::service::quoted;
+use crate::filter::{FilterError, Relayed, Ruleset};
+use conf::model::VirtualAddress;
 use std::fmt::{self, Display, Formatter};
 
 /// Bit of the packet's mark that sends it to this system whatever its address is; other bits stay as they are.
@@ -30,6 +32,8 @@ pub enum Part {
     Datagram,
     /// `meta mark set meta mark | MARK`
     Mark,
+    /// `iifname "IF"`
+    From(String),
     /// `meta nfproto ipv4 tcp dport PORT`
     To {
         /// Family.
@@ -63,8 +67,7 @@ pub fn add(fragment: &mut Fragment, relays: &[Relayed]) {
         Statement::Verdict(Verdict::Jump(ANSWERS.to_owned())),
     ]];
     // To a relay on a single address the administrator diverts.
-    let everywhere = |r: &&Relayed| r.divert && r.listen.ip().is_unspecified();
-    rules.extend(relays.iter().filter(everywhere).map(divert));
+    rules.extend(relays.iter().filter(|r| diverts(r)).map(divert));
     let hook = Hook {
         kind: Kind::Filter,
         at: At::Prerouting,
@@ -102,10 +105,48 @@ fn answers(relays: &[Relayed]) -> Vec<Rule> {
     rules
 }
 
+/// Whether a relay takes connections to others by a rule of ours.
+fn diverts(relay: &Relayed) -> bool {
+    relay.divert && relay.listen.ip().is_unspecified()
+}
+
+/// Refuses relays that would take all that a redirect is for: connections are diverted before they are redirected. A
+/// relay on one interface may serve beside a redirect that is for all of them.
+///
+/// # Errors
+/// Names both.
+pub fn check(desired: &Ruleset) -> Result<(), FilterError> {
+    for relay in desired.relays.iter().filter(|r| diverts(r)) {
+        let (port, protocol) = (relay.listen.port(), if relay.datagrams { 17 } else { 6 });
+        let taken = |l: &&VirtualAddress| {
+            l.address.ip.is_ipv6() == relay.listen.is_ipv6()
+                && l.ip_protocol == protocol
+                && (l.port..=l.port_end.max(l.port)).contains(&port)
+                && (relay.interface.is_none() || relay.interface == l.interface)
+        };
+        for service in &desired.services {
+            if let Some(listener) = service.listeners.iter().find(taken) {
+                let at = listener.address.with_port(port);
+                return Err(FilterError::Unavailable {
+                    object: format!("relay {}", relay.name),
+                    reason: format!(
+                        "takes the connections to every address on port {port}, also those to {at} of redirect {}",
+                        service.name
+                    ),
+                    cure: "give one of them another port, or the relay an interface with `listen on … interface`",
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn divert(relay: &Relayed) -> Rule {
     let (ip, port) = (Ip::from(relay.listen.ip()), relay.listen.port());
     let datagrams = relay.datagrams;
-    vec![
+    let interface = relay.interface.iter().cloned();
+    let mut rule: Rule = interface.map(|i| Statement::Relay(Part::From(i))).collect();
+    rule.extend([
         Statement::Relay(Part::To {
             ip,
             datagrams,
@@ -114,7 +155,8 @@ fn divert(relay: &Relayed) -> Rule {
         Statement::Relay(Part::Divert { ip, port }),
         Statement::Relay(Part::Mark),
         Statement::Verdict(Verdict::Accept),
-    ]
+    ]);
+    rule
 }
 
 /// The policy routing that belongs to the rules, as commands in comments; nothing if no relay needs it.
@@ -138,6 +180,7 @@ impl Display for Part {
             Part::Wildcard => f.write_str("socket wildcard 1"),
             Part::Datagram => f.write_str("meta l4proto udp"),
             Part::Mark => write!(f, "meta mark set meta mark | {MARK:#010x}"),
+            Part::From(interface) => write!(f, "iifname \"{}\"", quoted(interface)),
             Part::To {
                 ip,
                 datagrams,
@@ -155,12 +198,14 @@ impl Display for Part {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::super::text::rule_text;
+    use crate::filter::testing::{listener, service};
     use super::*;
 
     fn relay(listen: &str, datagrams: bool, divert: bool) -> Relayed {
         Relayed {
             name: "r".to_owned(),
             listen: listen.parse().unwrap(),
+            interface: None,
             datagrams,
             transparent: !divert,
             divert,
@@ -190,10 +235,16 @@ mod tests {
             "meta l4proto udp meta mark set meta mark | 0x01000000 accept",
             "socket transparent 1 jump answers",
             "meta nfproto ipv4 tcp dport 80 tproxy ip to :80 meta mark set meta mark | 0x01000000 accept",
+            "iifname \"lan0\" meta nfproto ipv4 tcp dport 8000 tproxy ip to :8000 meta mark set meta mark | 0x01000000 accept",
             "meta nfproto ipv6 udp dport 53 tproxy ip6 to :53 meta mark set meta mark | 0x01000000 accept",
         ];
+        let limited = Relayed {
+            interface: Some("lan0".to_owned()),
+            ..relay("0.0.0.0:8000", false, true)
+        };
         let relays = [
             relay("0.0.0.0:80", false, true),
+            limited,
             relay("[::]:53", true, true),
             relay("192.0.2.1:25", false, false),
             // The administrator diverts to it.
@@ -202,5 +253,34 @@ mod tests {
         assert_eq!(rules(&relays), expected);
         assert_eq!(routing_text(&relays).lines().count(), 4);
         assert_eq!(routing_text(&relays[..1]).lines().count(), 2);
+    }
+
+    #[test]
+    fn a_relay_that_would_take_a_redirects_connections_is_refused() {
+        let verdict = |relay: Relayed, interface: Option<&str>| {
+            let mut www = service("www", 1);
+            www.listeners = vec![listener("192.0.2.1", 80)];
+            www.listeners[0].interface = interface.map(str::to_owned);
+            let desired = Ruleset {
+                relays: vec![relay],
+                ..std::iter::once(www).collect()
+            };
+            check(&desired).map_err(|e| e.to_string())
+        };
+        let everywhere = || relay("0.0.0.0:80", false, true);
+        let line = "relay r: takes the connections to every address on port 80, also those to 192.0.2.1:80 of redirect www; give one of them another port, or the relay an interface with `listen on … interface`";
+        assert_eq!(verdict(everywhere(), None).unwrap_err(), line);
+        assert_eq!(verdict(everywhere(), Some("wan0")).unwrap_err(), line);
+        let on = |name: &str| Relayed {
+            interface: Some(name.to_owned()),
+            ..everywhere()
+        };
+        verdict(on("lan0"), None).unwrap();
+        verdict(on("lan0"), Some("wan0")).unwrap();
+        verdict(on("lan0"), Some("lan0")).unwrap_err();
+        verdict(relay("0.0.0.0:81", false, true), None).unwrap();
+        verdict(relay("0.0.0.0:80", true, true), None).unwrap();
+        verdict(relay("[::]:80", false, true), None).unwrap();
+        verdict(relay("192.0.2.9:80", false, false), None).unwrap();
     }
 }

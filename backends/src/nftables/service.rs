@@ -5,7 +5,7 @@
 use super::dsr;
 use super::layout::{LOG_GROUP, PICK, TRAFFIC, live_map, service_map, slot_map};
 use super::model::{
-    Chain, Data, Family, Fragment, Ip, Key, Name, Object, Rule, Selector, Slots, Statement, Value,
+    Chain, Data, Family, Fragment, Ip, Key, Name, Object, Rule, Selector, SetName, Slots, Statement, Value,
     Verdict,
 };
 use super::numbers::{Numbered, host_label};
@@ -170,12 +170,21 @@ impl Builder<'_> {
                 )
                 .comment = Some(label.clone());
             if self.service.count_traffic {
-                for set in TRAFFIC {
+                for set in self.traffic_sets() {
                     let key = vec![Value::Mark(*mark)];
-                    self.fragment
-                        .element((Family::Inet, set), key, Data::Nothing);
+                    self.fragment.element(*set, key, Data::Nothing);
                 }
             }
+        }
+    }
+
+    /// Sets that count the packets of its hosts.
+    fn traffic_sets(&self) -> &'static [SetName] {
+        const BOTH: [SetName; 2] = [(Family::Inet, TRAFFIC[0]), (Family::Inet, TRAFFIC[1])];
+        const INCOMING: [SetName; 1] = [(Family::Netdev, TRAFFIC[0])];
+        match self.service.forward {
+            Forward::Translate => &BOTH,
+            Forward::Route { .. } => &INCOMING,
         }
     }
 

@@ -12,6 +12,7 @@ fn with_relay(service: &Service) -> Ruleset {
     let relay = Relayed {
         name: "mail".to_owned(),
         listen: "10.1.0.1:25".parse().unwrap(),
+        interface: None,
         datagrams: false,
         transparent: true,
         divert: false,

@@ -3,7 +3,7 @@
 //! Must never write a relay's property on one of its lines only, as the last line decides.
 
 use super::Writer;
-use super::text::{address, hex, path, quote};
+use super::text::{address, hex, path, quote, word};
 use crate::model::{
     AccessForm, AccessLog, AccessTarget, Address, ProtocolId, ProxyVersion, Relay, Target,
     Translate,
@@ -17,8 +17,11 @@ impl Writer<'_> {
         };
         let _ = writeln!(self.out, "\nrelay {} {{", quote(&relay.block));
         for listener in listeners {
-            let listen = listener.listen;
+            let listen = &listener.listen;
             let mut line = format!("listen on {} port {}", address(listen.address), listen.port);
+            if let Some(interface) = &listen.interface {
+                let _ = write!(line, " interface {}", word(interface));
+            }
             if listen.tls {
                 line.push_str(" tls");
             }

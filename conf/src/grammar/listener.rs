@@ -33,6 +33,16 @@ impl Parser<'_> {
                 "add 'forward to …'",
             );
         }
+        let limited = |l: &Listen| l.interface.is_some();
+        let diverts = |l: &Listen| draft.destination && l.address.ip.is_unspecified();
+        let mut listeners = draft.listeners.iter();
+        if let Some((_, place)) = listeners.find(|(l, _)| limited(l) && !diverts(l)) {
+            return self.complain(
+                *place,
+                "superfluous interface",
+                "only a relay on 0.0.0.0 or :: with 'forward to destination' takes an interface",
+            );
+        }
         self.push_relays(draft, span)
     }
 
@@ -65,7 +75,7 @@ impl Parser<'_> {
             if !self.listeners.insert(place_of) {
                 return self.same_listener(&draft.name, *place, span);
             }
-            let relay = draft.relay(id, name, *listen, protocol);
+            let relay = draft.relay(id, name, listen.clone(), protocol);
             self.config.relays.push(relay);
             self.relay_ends.push(span);
         }

@@ -158,7 +158,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn interface_name(&mut self) -> Parsed<String> {
+    pub(super) fn interface_name(&mut self) -> Parsed<String> {
         let (name, span) = self.name(
             "an interface",
             limits::INTERFACE_MAX,

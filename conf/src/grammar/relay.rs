@@ -170,6 +170,10 @@ impl Parser<'_> {
         self.expect("on")?;
         let named = self.address("invalid listen ip: %s", limits::LISTEN_ADDRESSES_MAX)?;
         let port = self.single_port()?;
+        let interface = match self.accept("interface") {
+            true => Some(self.interface_name()?),
+            false => None,
+        };
         let tls = self.accept_tls();
         let proxy = self.accept("proxy-protocol");
         let span = named.span.to(self.last_span);
@@ -191,6 +195,7 @@ impl Parser<'_> {
                 Listen {
                     address,
                     port,
+                    interface: interface.clone(),
                     tls,
                     proxy,
                 },

@@ -55,13 +55,15 @@ pub struct SessionMax {
     pub client: Option<u32>,
 }
 
-/// `listen on ADDR port P [tls] [proxy-protocol]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `listen on ADDR port P [interface IF] [tls] [proxy-protocol]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {
     /// Address.
     pub address: Address,
     /// Port.
     pub port: u16,
+    /// `interface IF` (extension), with `forward to destination`: connections that come in there.
+    pub interface: Option<String>,
     /// `tls`
     pub tls: bool,
     /// `proxy-protocol` (extension): connections begin with a PROXY header that names the client.

@@ -8,7 +8,7 @@ use super::imsg::Frame;
 use super::layout::P77;
 use super::record::{
     HostRecord, Image, RedirectRecord, RelayRecord, RouteRecord, RouterRecord, SessionRecord,
-    StatisticsRecord, StatusRecord, TableRecord,
+    StatisticsRecord, StatusRecord, TableRecord, TrafficRecord,
 };
 use super::request::{Class, ObjectId, Request};
 use super::{ControlError, kind};
@@ -24,8 +24,8 @@ pub enum Reply {
     End,
     /// A redirection.
     Redirect(RedirectRecord),
-    /// Its statistics.
-    RedirectStatistics(StatisticsRecord),
+    /// Its statistics, and its packets and bytes where they are counted.
+    RedirectStatistics(StatisticsRecord, Option<TrafficRecord>),
     /// A table.
     Table(TableRecord),
     /// A host.
@@ -73,7 +73,11 @@ impl Reply {
             Reply::Fail => (kind::FAIL, Vec::new()),
             Reply::End => (kind::END, Vec::new()),
             Reply::Redirect(record) => (kind::RDR, record.to_image()),
-            Reply::RedirectStatistics(record) => (kind::RDR_STATS, record.to_image()),
+            Reply::RedirectStatistics(record, traffic) => {
+                let mut image = record.to_image();
+                image.extend(traffic.iter().flat_map(|t| t.to_image()));
+                (kind::RDR_STATS, image)
+            }
             Reply::Table(record) => (kind::TABLE, record.to_image()),
             Reply::Host(record) => (kind::HOST, record.to_image()),
             Reply::Relay(record) => (kind::RELAY, record.to_image()),
@@ -136,7 +140,10 @@ impl Reply {
             kind::FAIL => Reply::Fail,
             kind::END => Reply::End,
             kind::RDR => Reply::Redirect(Image::from_payload(number, payload)?),
-            kind::RDR_STATS => Reply::RedirectStatistics(Image::from_payload(number, payload)?),
+            kind::RDR_STATS => Reply::RedirectStatistics(
+                Image::from_payload(number, payload)?,
+                TrafficRecord::behind(payload),
+            ),
             kind::TABLE => Reply::Table(Image::from_payload(number, payload)?),
             kind::HOST => Reply::Host(Image::from_payload(number, payload)?),
             kind::RELAY => Reply::Relay(Image::from_payload(number, payload)?),

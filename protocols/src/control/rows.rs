@@ -2,12 +2,12 @@
 //! Owns every word and width that relayctl prints about an object.
 //! Must never read a clock or a time zone: they come in as text or numbers.
 
-use super::extension::Topic;
+use super::extension::{Topic, Traffic};
 use super::flags;
 use super::kind;
 use super::record::{
     HostRecord, RedirectRecord, RelayRecord, RouteRecord, RouterRecord, SessionRecord,
-    StatisticsRecord, TableRecord,
+    StatisticsRecord, TableRecord, TrafficRecord,
 };
 use super::reply::Reply;
 use super::request::ObjectId;
@@ -180,13 +180,33 @@ fn statistics(s: &StatisticsRecord) -> String {
     )
 }
 
+/// Three lines after those of the sessions, where packets and bytes are counted.
+fn traffic(record: &TrafficRecord, interval: u64) -> String {
+    if record.total == Traffic::default() {
+        return String::new();
+    }
+    let line = |name: &str, t: Traffic, per: &str| {
+        format!(
+            "{INDENT}{name}: {}{per} packets {}{per} bytes in, {}{per} packets {}{per} bytes out\n",
+            t.packets_in, t.bytes_in, t.packets_out, t.bytes_out
+        )
+    };
+    let per = format!("/{interval}s");
+    line("total", record.total, "")
+        + &line("last", record.last, &per)
+        + &line("average", record.average, &per)
+}
+
 /// What a `show` command other than `show sessions` prints of a reply; nothing of replies that it does not show.
 pub fn show(topic: Topic, reply: &Reply) -> String {
     let is = |wanted: Topic| topic == wanted;
     let summary = is(Topic::Summary);
     match reply {
         Reply::Redirect(record) if summary || is(Topic::Redirects) => redirect(record),
-        Reply::RedirectStatistics(record) if is(Topic::Redirects) => statistics(record),
+        Reply::RedirectStatistics(record, moved) if is(Topic::Redirects) => {
+            let moved = moved.map(|moved| traffic(&moved, record.interval));
+            statistics(record) + &moved.unwrap_or_default()
+        }
         Reply::Table(record) if summary || is(Topic::Hosts) => table(record),
         Reply::Host(record) if summary || is(Topic::Hosts) => host(record, is(Topic::Hosts)),
         Reply::Relay(record) if summary || is(Topic::Relays) => relay(record),

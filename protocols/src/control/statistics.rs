@@ -2,8 +2,8 @@
 //! Owns the arithmetic of `show relays` and `show redirects`.
 //! Must never read a clock: it is told when an interval ends.
 
-use super::extension::Statistics;
-use super::record::StatisticsRecord;
+use super::extension::{Statistics, Traffic};
+use super::record::{StatisticsRecord, TrafficRecord};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -89,6 +89,43 @@ impl From<StatisticsRecord> for Statistics {
     }
 }
 
+/// Packets and bytes of one redirection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrafficCounter {
+    total: Traffic,
+    current: Traffic,
+    last: Traffic,
+    average: Traffic,
+}
+
+impl TrafficCounter {
+    /// Counts packets and bytes.
+    pub fn add(&mut self, new: Traffic) {
+        self.total = self.total.with(new, u64::saturating_add);
+        self.current = self.current.with(new, u64::saturating_add);
+    }
+
+    /// Takes over what an earlier process counted: it counts in the total only.
+    pub fn start_from(&mut self, total: Traffic) {
+        self.total = total;
+    }
+
+    /// An interval ended.
+    pub fn interval_ended(&mut self) {
+        self.last = std::mem::take(&mut self.current);
+        self.average = self.average.with(self.last, u64::midpoint);
+    }
+
+    /// For the control socket.
+    pub fn record(&self) -> TrafficRecord {
+        TrafficRecord {
+            total: self.total,
+            last: self.last,
+            average: self.average,
+        }
+    }
+}
+
 /// The original's floating mean.
 fn mean(old: u32, new: u32) -> u32 {
     u32::midpoint(old, new)
@@ -129,5 +166,25 @@ mod tests {
         counter.interval_ended(60);
         assert_eq!(counter.total(), u64::MAX);
         assert_eq!(counter.record(1, 0, 60).last, u32::MAX);
+    }
+
+    #[test]
+    fn traffic_is_counted_per_interval_and_its_mean_floats() {
+        let bytes = |bytes_in| Traffic {
+            bytes_in,
+            ..Traffic::default()
+        };
+        let mut counter = TrafficCounter::default();
+        counter.start_from(bytes(1000));
+        counter.add(bytes(40));
+        counter.add(bytes(60));
+        assert_eq!(counter.record().last, bytes(0));
+        counter.interval_ended();
+        let record = counter.record();
+        assert_eq!((record.total, record.last), (bytes(1100), bytes(100)));
+        assert_eq!(record.average, bytes(50));
+        counter.interval_ended();
+        let record = counter.record();
+        assert_eq!((record.last, record.average), (bytes(0), bytes(25)));
     }
 }

@@ -3,7 +3,7 @@
 //! Must never name one particular packet filter.
 
 use actix::Message;
-use backends::filter::{Ruleset, Service, ServiceStatistics, TableChange};
+use backends::filter::{Forwarded, Ruleset, Service, ServiceStatistics, TableChange};
 use conf::Config;
 use conf::model::{HostId, RedirectId};
 use std::collections::BTreeMap;
@@ -49,10 +49,10 @@ pub struct Applied(pub Vec<TableChange>);
 #[rtype(result = "()")]
 pub struct Tick;
 
-/// New sessions that relay processes forwarded.
+/// What relay processes forwarded.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
-pub struct Count(pub Vec<(RedirectId, HostId, u64)>);
+pub struct Count(pub Vec<Forwarded>);
 
 /// Counters of all services.
 #[derive(Clone, Copy, Debug, Message)]

@@ -41,7 +41,7 @@ pub(super) async fn refuse(
     if !protocol.return_error || !refused.page {
         return Ended::closed(reason);
     }
-    let listen = session.relay.config.listen;
+    let listen = &session.relay.config.listen;
     let answer = Page {
         status: refusal.status,
         message: refusal.message,

@@ -295,7 +295,7 @@ impl Driver {
             return Ok(Verdict::Pass);
         };
         let local = *self.local.get_or_insert_with(|| local(&self.client));
-        let listen = session.relay.config.listen;
+        let listen = &session.relay.config.listen;
         let mut subject = Subject::new(
             head,
             bytes,

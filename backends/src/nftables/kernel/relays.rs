@@ -2,7 +2,9 @@
 //! Owns the numbers of the kernel's `socket` and `tproxy` that no library names.
 //! Must never decide which relay gets a rule.
 
-use super::encode::{compare, family, immediate, mask_set, meta, nfproto, payload, register};
+use super::encode::{
+    compare, family, immediate, interface_name, mask_set, meta, nfproto, payload, register,
+};
 use super::raw::Expr;
 use crate::nftables::model::Family;
 use crate::nftables::relays::{MARK, Part};
@@ -29,6 +31,10 @@ pub fn expressions(part: &Part) -> Vec<Expr> {
                     libc::NFT_META_MARK.cast_unsigned(),
                 )
                 .u32(sys::NFTNL_EXPR_META_SREG, register(0)),
+        ],
+        Part::From(interface) => vec![
+            meta(libc::NFT_META_IIFNAME, 0),
+            compare(libc::NFT_CMP_EQ, &interface_name(interface)),
         ],
         Part::To {
             ip,

@@ -206,6 +206,7 @@ impl Nftables {
     pub(super) fn balance_states(&mut self) -> Result<(), FilterError> {
         let services = self.active(|s| s.mode == Mode::LeastStates);
         let mut counts = Counts::of(services.iter().map(|(_, n)| n.redirect));
+        let mut changed = Vec::new();
         for (service, numbered) in services {
             let counter = format!("c_{}", identifier(&service.name, &numbered));
             let sessions = self.packets(&counter)?;
@@ -222,10 +223,10 @@ impl Nftables {
             let picks = picks(&service, &numbered, counts, expected);
             if installed.picks != picks {
                 installed.picks = picks;
-                self.rebuild(&service, true)?;
+                changed.push(service);
             }
         }
-        Ok(())
+        self.rebuild(&changed, true)
     }
 
     /// The kernel counts a connection for every host it tried, also for those that passed it on. After an overflow, the
@@ -234,6 +235,7 @@ impl Nftables {
         let limited = |s: &Service| s.servers.iter().any(|h| h.max_connections.is_some());
         let services = self.active(limited);
         let mut counts = Counts::of(services.iter().map(|(_, n)| n.redirect));
+        let mut changed = Vec::new();
         for (service, numbered) in services {
             let name = identifier(&service.name, &numbered);
             let mut overflows = 0;
@@ -257,25 +259,29 @@ impl Nftables {
                 installed.overflows = overflows;
                 installed.remaining = remaining;
             }
-            self.rebuild(&service, false)?;
+            changed.push(service);
         }
-        Ok(())
+        self.rebuild(&changed, false)
     }
 
-    /// Writes one service anew; with `restart`, its choice of hosts begins at the first slot.
-    fn rebuild(&mut self, service: &Service, restart: bool) -> Result<(), FilterError> {
-        let new: Installed = self.build(service)?;
+    /// Writes services anew in one transaction; with `restart`, their choice of hosts begins at the first slot.
+    fn rebuild(&mut self, services: &[Arc<Service>], restart: bool) -> Result<(), FilterError> {
         let mut change = Change::default();
-        if let Some(old) = self.installed.get(&service.name) {
-            change.compare(&old.fragment, &new.fragment);
+        let mut parts = Vec::new();
+        for service in services {
+            let new: Installed = self.build(service)?;
+            if let Some(old) = self.installed.get(&service.name) {
+                change.compare(&old.fragment, &new.fragment);
+            }
+            if restart {
+                change.rewrite_chains(&new.fragment, "r_");
+            }
+            // Even where the number is the same: the kernel's list of connections shall begin anew.
+            change.capped.extend(new.limits.keys());
+            parts.push((service.name.clone(), new));
         }
-        if restart {
-            change.rewrite_chains(&new.fragment, "r_");
-        }
-        // Even where the number is the same: the kernel's list of connections shall begin anew.
-        change.capped.extend(new.limits.keys());
         self.update(&change)?;
-        self.installed.insert(service.name.clone(), new);
+        self.installed.extend(parts);
         Ok(())
     }
 }

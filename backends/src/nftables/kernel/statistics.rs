@@ -19,13 +19,19 @@ impl Nftables {
             return Ok(all);
         }
         let [from_clients, to_clients] = layout::TRAFFIC;
-        let of =
-            |netlink: &mut Netlink, set| dump::counters(netlink, Family::Inet, &self.table, set);
-        let answers = [from_clients, to_clients].map(|set| of(&mut self.netlink, set));
-        let [incoming, outgoing] = answers;
-        for (mark, (packets, bytes)) in self.asked(incoming)? {
-            let entry = all.entry(mark).or_default();
-            (entry.packets_in, entry.bytes_in) = (packets, bytes);
+        let of = |netlink: &mut Netlink, family, set| {
+            dump::counters(netlink, family, &self.table, set)
+        };
+        let mut incoming = vec![of(&mut self.netlink, Family::Inet, from_clients)];
+        if self.netdev {
+            incoming.push(of(&mut self.netlink, Family::Netdev, from_clients));
+        }
+        let outgoing = of(&mut self.netlink, Family::Inet, to_clients);
+        for counters in incoming {
+            for (mark, (packets, bytes)) in self.asked(counters)? {
+                let entry = all.entry(mark).or_default();
+                (entry.packets_in, entry.bytes_in) = (packets, bytes);
+            }
         }
         for (mark, (packets, bytes)) in self.asked(outgoing)? {
             let entry = all.entry(mark).or_default();

@@ -37,7 +37,7 @@ pub struct Share {
     pub traffic: Option<Traffic>,
 }
 
-/// Packets and bytes of a host's connections, IP headers included.
+/// Packets and bytes of connections: with IP headers, but payload under the packet filter userland.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
     /// Packets from clients.
@@ -48,6 +48,18 @@ pub struct Traffic {
     pub packets_out: u64,
     /// Bytes to clients.
     pub bytes_out: u64,
+}
+
+impl Traffic {
+    /// Each number together with that of `other`.
+    pub(crate) fn with(self, other: Traffic, both: fn(u64, u64) -> u64) -> Traffic {
+        Traffic {
+            packets_in: both(self.packets_in, other.packets_in),
+            bytes_in: both(self.bytes_in, other.bytes_in),
+            packets_out: both(self.packets_out, other.packets_out),
+            bytes_out: both(self.bytes_out, other.bytes_out),
+        }
+    }
 }
 
 /// An object as `relayctl -j` shows it. Other objects are referred to by id.

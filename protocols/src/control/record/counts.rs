@@ -4,6 +4,7 @@
 
 use super::{EMPTY_ID, Image, put_i32, put_u32, put_u64};
 use crate::control::ControlError;
+use crate::control::extension::Traffic;
 use crate::control::bytes::{get_i32, get_u32, get_u64};
 use crate::control::layout::P77;
 
@@ -67,6 +68,47 @@ impl Image for StatisticsRecord {
             last_hour: get_u32(image, at.last_hour),
             average_day: get_u32(image, at.average_day),
             last_day: get_u32(image, at.last_day),
+        })
+    }
+}
+
+/// Packets and bytes of a redirection, where they are counted: follows its [`StatisticsRecord`] in the same message. The
+/// original's relayctl does not look behind the image it knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrafficRecord {
+    /// Since start.
+    pub total: Traffic,
+    /// In the last period.
+    pub last: Traffic,
+    /// Mean per period.
+    pub average: Traffic,
+}
+
+impl TrafficRecord {
+    const NUMBERS: usize = 12;
+
+    /// The bytes behind the statistics.
+    pub fn to_image(self) -> Vec<u8> {
+        let numbers = |t: Traffic| [t.packets_in, t.bytes_in, t.packets_out, t.bytes_out];
+        let all = [self.total, self.last, self.average].map(numbers);
+        let all = all.into_iter().flatten();
+        all.flat_map(u64::to_ne_bytes).collect()
+    }
+
+    /// Reads what follows the statistics in `payload`, if anything does.
+    pub fn behind(payload: &[u8]) -> Option<TrafficRecord> {
+        let image = payload.get(P77.statistics.size..)?;
+        let image = image.get(..TrafficRecord::NUMBERS * 8)?;
+        let traffic = |at: usize| Traffic {
+            packets_in: get_u64(image, at),
+            bytes_in: get_u64(image, at + 8),
+            packets_out: get_u64(image, at + 16),
+            bytes_out: get_u64(image, at + 24),
+        };
+        Some(TrafficRecord {
+            total: traffic(0),
+            last: traffic(32),
+            average: traffic(64),
         })
     }
 }

@@ -7,7 +7,7 @@ mod hosts;
 mod routers;
 mod services;
 
-pub use counts::StatisticsRecord;
+pub use counts::{StatisticsRecord, TrafficRecord};
 pub use hosts::{HostRecord, StatusRecord, TableRecord};
 pub use routers::{RouteRecord, RouterRecord};
 pub use services::{RedirectRecord, RelayRecord, SessionRecord};

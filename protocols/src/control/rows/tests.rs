@@ -116,7 +116,7 @@ fn statistics_are_three_lines_or_none() {
         ..StatisticsRecord::default()
     };
     assert_eq!(
-        show(Topic::Redirects, &Reply::RedirectStatistics(one)),
+        show(Topic::Redirects, &Reply::RedirectStatistics(one, None)),
         "\t        \ttotal: 10 sessions\n\
          \t        \tlast: 1/60s 2/h 3/d sessions\n\
          \t        \taverage: 4/60s 5/h 6/d sessions\n"
@@ -126,9 +126,46 @@ fn statistics_are_three_lines_or_none() {
             "\t        \ttotal: 20 sessions\n\t        \tlast: 2/60s 4/h 6/d sessions\n"
         )
     );
-    assert_eq!(show(Topic::Summary, &Reply::RedirectStatistics(one)), "");
+    assert_eq!(show(Topic::Summary, &Reply::RedirectStatistics(one, None)), "");
     one.total = 0;
-    assert_eq!(show(Topic::Redirects, &Reply::RedirectStatistics(one)), "");
+    assert_eq!(show(Topic::Redirects, &Reply::RedirectStatistics(one, None)), "");
+}
+
+#[test]
+fn traffic_follows_the_sessions_where_it_is_counted() {
+    let traffic = |n: u64| Traffic {
+        packets_in: n,
+        bytes_in: n * 100,
+        packets_out: n + 1,
+        bytes_out: n * 200,
+    };
+    let record = TrafficRecord {
+        total: traffic(10),
+        last: traffic(2),
+        average: traffic(1),
+    };
+    let sessions = StatisticsRecord {
+        id: 1,
+        interval: 60,
+        total: 3,
+        ..StatisticsRecord::default()
+    };
+    let sent = Reply::RedirectStatistics(sessions, Some(record));
+    let reply = Reply::from_frame(&sent.to_frame(1)).unwrap();
+    assert_eq!(reply, sent);
+    let text = show(Topic::Redirects, &reply);
+    let rows = "\t        \ttotal: 10 packets 1000 bytes in, 11 packets 2000 bytes out\n\
+                \t        \tlast: 2/60s packets 200/60s bytes in, 3/60s packets 400/60s bytes out\n\
+                \t        \taverage: 1/60s packets 100/60s bytes in, 2/60s packets 200/60s bytes out\n";
+    assert!(text.starts_with("\t        \ttotal: 3 sessions\n"), "{text}");
+    assert!(text.ends_with(rows), "{text}");
+    assert_eq!(show(Topic::Summary, &reply), "");
+    let nothing = Reply::RedirectStatistics(sessions, Some(TrafficRecord::default()));
+    let without = Reply::RedirectStatistics(sessions, None);
+    assert_eq!(
+        show(Topic::Redirects, &nothing),
+        show(Topic::Redirects, &without)
+    );
 }
 
 #[test]

@@ -128,12 +128,15 @@ fn bytes(value: &Value, last: bool) -> Vec<u8> {
         Value::Protocol(n) => vec![*n],
         Value::Port(n) => n.to_be_bytes().into(),
         Value::Ports(from, to) => if last { to } else { from }.to_be_bytes().into(),
-        Value::Interface(name) => {
-            let mut bytes: Vec<u8> = name.bytes().take(15).collect();
-            bytes.resize(16, 0);
-            bytes
-        }
+        Value::Interface(name) => interface_name(name),
     }
+}
+
+/// An interface's name as the kernel compares it: 16 bytes, the last of them 0.
+pub fn interface_name(name: &str) -> Vec<u8> {
+    let mut bytes: Vec<u8> = name.bytes().take(15).collect();
+    bytes.resize(16, 0);
+    bytes
 }
 
 fn concatenated(values: &[Value], last: bool) -> Vec<u8> {

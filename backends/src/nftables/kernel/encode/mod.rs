@@ -5,7 +5,9 @@
 mod elements;
 mod loads;
 
-pub use elements::{comment, comment_of, element, element_key, set, slot, slot_key};
+pub use elements::{
+    comment, comment_of, element, element_key, interface_name, set, slot, slot_key,
+};
 
 use super::raw::{Attribute, ElementMessage, Expr, SetMessage, text};
 use crate::nftables::model::{

@@ -11,7 +11,7 @@ mod support;
 
 use support::client::{Answer, run};
 use support::network::Network;
-use support::{Daemon, Netns, Scratch, Settings};
+use support::{Daemon, Netns, Scratch, Settings, surroundings};
 
 const GOOD: &str = "table <t> { 192.0.2.18 }
 redirect www {
@@ -38,9 +38,22 @@ redirect twin {
 }
 ";
 
+const TAKEN: &str = "table <t> { 192.0.2.18 }
+redirect www {
+	listen on 198.51.100.1 port 80
+	forward to <t> port 80 check tcp
+}
+relay proxy {
+	listen on 0.0.0.0 port 80
+	forward to destination
+}
+";
+
+const TAKEN_LINE: &str = "relay proxy: takes the connections to every address on port 80, also those to 198.51.100.1:80 of redirect www; give one of them another port, or the relay an interface with `listen on … interface`";
 const TWINS_LINE: &str = "redirect twin: 198.51.100.1:8000 already belongs to redirect www; give one of them another address, port, protocol or interface";
 const PORT_LINE: &str = "redirect www: another port at the hosts together with `route to` is not possible with the nftables packet filter";
 const INTERFACE_LINE: &str = "redirect www: there is no interface nowhere0; make the interface, or correct its name in relayd.conf";
+const KERNEL_LINE: &str = "packet filter nftables: the kernel has no nf_tables; load the module nf_tables (modprobe nf_tables), or use the packet filter userland";
 const RIGHT_LINE: &str = "packet filter nftables: this process may not use nftables (no CAP_NET_ADMIN); start relayd as root or with CAP_NET_ADMIN, or use the packet filter userland";
 
 /// `relayd ARGUMENTS -f FILE` in a namespace, to its end.
@@ -81,6 +94,7 @@ fn what_cannot_be_is_refused_by_the_check() {
         ("userland", TWINS, TWINS_LINE),
         ("auto", TWINS, TWINS_LINE),
         ("nftables", &other_port, PORT_LINE),
+        ("nftables", TAKEN, TAKEN_LINE),
         // Here `auto` is nftables.
         ("auto", &other_port, PORT_LINE),
         (
@@ -117,8 +131,11 @@ fn what_cannot_be_is_refused_by_the_check() {
         let wanted = format!("relayd: {line}");
         assert_eq!(last_line(&answer), wanted, "{backend}: {config}");
     }
-    let answer = check(&balancer, &["--backend", "auto"], GOOD);
-    assert_eq!(answer.code, 0, "{}", answer.stderr);
+    let beside = TAKEN.replace("0.0.0.0 port 80", "0.0.0.0 port 80 interface lo");
+    for good in [GOOD, &beside] {
+        let answer = check(&balancer, &["--backend", "auto"], good);
+        assert_eq!(answer.code, 0, "{}", answer.stderr);
+    }
 }
 
 #[test]
@@ -176,6 +193,66 @@ fn without_the_right_the_start_is_refused_or_user_space_serves() {
             "relayd: redirect www: `route to` is not possible with the userland packet filter"
         )
     );
+}
+
+#[test]
+fn without_nf_tables_the_start_is_refused_or_user_space_serves() {
+    needs_namespaces!();
+    let balancer = Netns::new("kernel");
+    let of = |arguments: &[&str], config: &str| {
+        surroundings::without_netfilter(|| relayd(&balancer, &[], arguments, config))
+    };
+    let start = of(&["-d", "--backend", "nftables"], GOOD);
+    assert_eq!(start.code, 1, "{}", start.stderr);
+    assert_eq!(last_line(&start), format!("relayd: {KERNEL_LINE}"));
+    assert_eq!(start.stderr.matches(KERNEL_LINE).count(), 1, "{}", start.stderr);
+    let answer = of(&["-n", "--backend", "nftables"], GOOD);
+    assert!(answer.stderr.contains(KERNEL_LINE), "{}", answer.stderr);
+    assert_eq!(answer.code, 0);
+    let answer = of(&["-n"], DIRECT);
+    let line = "relayd: redirect www: `route to` is not possible with the userland packet filter";
+    assert_eq!((answer.code, last_line(&answer)), (1, line));
+}
+
+#[test]
+fn what_the_kernel_has_not_is_one_line_and_leaves_no_half() {
+    needs_namespaces!();
+    let network = Network::new();
+    let _servers = network.serve();
+    let daemon = network.daemon(&["--protect-table", "false"], GOOD);
+    daemon.wait_status("redirect", "www", "active");
+    let table = support::daemon::table();
+    // To a jump into a base chain the kernel says what it says to an expression it does not have.
+    let hook = "{ type filter hook input priority 0; }";
+    let spoiled = ["chain", "inet", &table, "r_other", hook];
+    network.balancer.text("nft", &[&["add"], &spoiled[..]].concat());
+    let other = "redirect other {
+	listen on 198.51.100.1 port 8090 pflog
+	forward to <t> port 80 check tcp
+}
+";
+    daemon.configure(&format!("{GOOD}{other}"));
+    let mark = daemon.mark();
+    assert_eq!(daemon.relayctl(&["reload", "-w"]).code, 0);
+    let start = format!("nftables table {table}, rule of l_other: goto r_other");
+    let line = daemon.wait_line_since(mark, &start);
+    let cure = "the kernel lacks something this needs; load the nf_tables modules (modprobe -a nft_nat ";
+    assert!(line.contains(cure), "{line}");
+    let listing = network.listing();
+    for half in ["chain l_other", "l_other }", "8090"] {
+        assert!(!listing.contains(half), "{half}: {listing}");
+    }
+    let to = "198.51.100.1:8080".parse().unwrap();
+    assert_eq!(network.names(to, 2), ["1".to_owned()].into());
+    // It is tried again, told once, and works when the kernel has it.
+    network.balancer.text("nft", &["delete", "chain", "inet", &table, "r_other"]);
+    let to = "198.51.100.1:8090".parse().unwrap();
+    support::wait::until_true("the other redirect", || {
+        network.names(to, 1) == ["1".to_owned()].into()
+    });
+    let told = daemon.lines_since(mark);
+    let told = told.iter().filter(|l| l.contains(&start)).count();
+    assert_eq!(told, 1);
 }
 
 #[test]

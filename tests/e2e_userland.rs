@@ -1,4 +1,4 @@
-//! Redirects in user space with the real daemon: the same options as in the kernel, where they make sense. What does not
+//! Redirects in user space with the real daemon, started by nobody: the same options as in the kernel, where they make sense. What does not
 //! is refused at `-n` (`e2e_nftables_trouble.rs`); backup tables and datagrams are in `e2e_redirects.rs`.
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use support::client::Echo;
 use support::servers::Speech;
-use support::{Daemon, Server, port, process, wait};
+use support::{Daemon, Server, Settings, port, process, wait};
 
 /// Three servers, called 1, 2 and 3.
 struct Servers {
@@ -46,12 +46,22 @@ redirect r {{
     }
 
     fn start(&self, config: &str, hosts: usize) -> Daemon {
-        let daemon = Daemon::start(config);
+        let daemon = start(config);
         let table = format!("t:{}", self.target);
         let status = format!("active ({hosts} hosts)");
         daemon.wait_rows(&[("table", &table, &status), ("redirect", "r", "active")]);
         daemon
     }
+}
+
+/// The daemon without any right, as where nobody may touch a packet filter.
+fn start(config: &str) -> Daemon {
+    let settings = Settings {
+        nobody: true,
+        arguments: &["--count-traffic", "true"],
+        ..Settings::default()
+    };
+    Daemon::with(settings, config)
 }
 
 const ALL: &str = "127.0.0.1 127.0.0.2 127.0.0.3";
@@ -169,7 +179,7 @@ fn least_states_prefers_the_idle_host() {
         .config(&at.to_string(), ALL, "mode least-states", "sticky-address")
         .replace("sticky-address", "")
         .replace("prefork 2", "prefork 1");
-    let daemon = Daemon::start(&config);
+    let daemon = start(&config);
     daemon.wait_status("redirect", "r", "active");
     daemon.wait_status(
         "table",
@@ -211,4 +221,53 @@ fn a_range_of_ports_is_kept_or_translated_and_sessions_are_counted() {
         let sum: u64 = shares.iter().filter_map(|s| s["sessions"].as_u64()).sum();
         sum == 6 && redirect["statistics"]["total"] == 6
     });
+}
+
+#[test]
+fn no_process_has_a_right() {
+    let servers = Servers::new();
+    let at = port();
+    let daemon = servers.start(&servers.config(&at.to_string(), ALL, "", ""), 3);
+    assert_eq!(tally(at, 3).len(), 3);
+    let children = process::children(daemon.pid());
+    assert!(children.len() >= 4, "{children:?}");
+    if !cfg!(target_os = "linux") || !support::root() {
+        return support::skip("the rights of processes are looked at on Linux, by root");
+    }
+    for pid in children.iter().map(|c| c.pid).chain([daemon.pid()]) {
+        let path = format!("/proc/{pid}/status");
+        let status = std::fs::read_to_string(path).unwrap();
+        assert!(status.contains("\nUid:\t65534\t65534\t65534\t65534\n"), "{status}");
+        assert!(status.contains("\nCapPrm:\t0000000000000000\n"), "{status}");
+        assert!(status.contains("\nCapEff:\t0000000000000000\n"), "{status}");
+    }
+}
+
+#[test]
+fn bytes_of_each_host_are_counted() {
+    let servers = Servers::new();
+    let at = port();
+    let config = servers.config(&at.to_string(), ALL, "", "");
+    let daemon = servers.start(&config.replace("prefork 2", "prefork 1"), 3);
+    for _ in 0..3 {
+        let mut client = open(at);
+        client.bulk(100_000).unwrap();
+    }
+    let shares = || {
+        let answer = daemon.relayctl(&["-j", "show", "redirects"]);
+        let all: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+        all["redirects"][0]["shares"].as_array().unwrap().clone()
+    };
+    wait::until_true("every byte is counted", || {
+        let shares = shares();
+        shares.len() == 3
+            && shares.iter().all(|share| {
+                let traffic = &share["traffic"];
+                let bytes = |way: &str| traffic[way].as_u64().unwrap();
+                assert_eq!(traffic["packets_in"], 0, "the packets of TCP are not seen");
+                bytes("bytes_in") == 100_000 && bytes("bytes_out") > 100_000
+            })
+    });
+    let rows = daemon.relayctl(&["show", "redirects"]).stdout;
+    assert!(rows.contains("\ttotal: 0 packets 300000 bytes in, 0 packets 30"), "{rows}");
 }

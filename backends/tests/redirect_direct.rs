@@ -180,7 +180,9 @@ fn a_downloads_return_traffic_bypasses_the_balancer() {
         }));
     }
     let mut filter = backend(&network);
-    filter.apply(&rules(&[&direct(2)])).unwrap();
+    let mut www = direct(2);
+    www.count_traffic = true;
+    filter.apply(&rules(&[&www])).unwrap();
     for to in virtuals(PORT) {
         let (balancer, router) = (bytes(&network.balancer, "e1"), bytes(&network.router, "e0"));
         let read = within(&network.client, move || {
@@ -200,6 +202,14 @@ fn a_downloads_return_traffic_bypasses_the_balancer() {
         assert!(balanced < 2_000_000, "{balanced}");
     }
     senders.into_iter().for_each(|s| s.join().unwrap());
+    // What passes is counted: requests and acknowledgements of four connections, by host and family.
+    let traffic = filter.statistics().unwrap().remove(0).traffic;
+    assert_eq!(traffic.len(), 4, "{traffic:?}");
+    for (host, counted) in traffic {
+        assert!(counted.packets_in > 5, "{host:?}: {counted:?}");
+        assert!((200..1_000_000).contains(&counted.bytes_in), "{host:?}: {counted:?}");
+        assert_eq!((counted.packets_out, counted.bytes_out), (0, 0));
+    }
     filter.purge().unwrap();
 }
 
@@ -253,6 +263,7 @@ fn the_preview_is_what_the_kernel_holds_and_can_be_loaded() {
     let mut filter = backend(&network);
     let mut www = direct(2);
     www.sticky = true;
+    www.count_traffic = true;
     let mut dns = direct(1);
     dns.name = "dns".to_owned();
     dns.mode = Mode::SourceHash;

@@ -8,7 +8,9 @@ use nix::sys::signal::Signal;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,9 +28,14 @@ pub struct Settings<'a> {
     pub verbose: usize,
     /// Network namespace to run in.
     pub netns: Option<&'a Netns>,
+    /// Started by the user nobody, without any right; the same as ever where the test itself is not root's.
+    pub nobody: bool,
     /// Further arguments.
     pub arguments: &'a [&'a str],
 }
+
+/// User and group id of nobody.
+const NOBODY: u32 = 65534;
 
 impl Default for Settings<'_> {
     fn default() -> Self {
@@ -38,6 +45,7 @@ impl Default for Settings<'_> {
             metrics: None,
             verbose: 1,
             netns: None,
+            nobody: false,
             arguments: &[],
         }
     }
@@ -52,6 +60,8 @@ pub fn table() -> String {
 #[derive(Clone, Debug)]
 struct Launch {
     netns: Option<String>,
+    nobody: bool,
+    program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
 }
@@ -80,18 +90,38 @@ impl Launch {
         }
         Launch {
             netns: settings.netns.map(|netns| netns.name().to_owned()),
+            nobody: settings.nobody && super::root(),
+            program: env!("CARGO_BIN_EXE_relayd").into(),
             arguments,
             environment,
         }
     }
 
+    /// Gives nobody the directory, and the program if it is where only others may go.
+    fn make_reachable(&mut self, scratch: &Scratch) {
+        let everybody = |directory: &Path| {
+            let mode = std::fs::metadata(directory).map(|m| m.permissions().mode());
+            mode.is_ok_and(|mode| mode & 0o001 != 0)
+        };
+        if !self.program.ancestors().all(everybody) {
+            let copy = scratch.path("relayd");
+            std::fs::copy(&self.program, &copy).unwrap();
+            self.program = copy;
+        }
+        std::os::unix::fs::chown(scratch.path(""), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+
     /// Starts the program; its log lines go to `log`.
     fn start(&self, log: &Arc<Mutex<Vec<String>>>) -> Child {
-        let program = env!("CARGO_BIN_EXE_relayd");
+        let program = self.program.as_path();
         let mut command = match &self.netns {
-            Some(name) => Netns::command_in(name, program),
+            Some(name) => Netns::command_in(name, &program.to_string_lossy()),
             None => Command::new(program),
         };
+        if self.nobody {
+            // Without root's user id no capability is left, and other groups are dropped.
+            command.uid(NOBODY).gid(NOBODY);
+        }
         let mut child = command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -140,7 +170,10 @@ impl Daemon {
         let scratch = Scratch::new();
         scratch.write("relayd.conf", config);
         std::fs::create_dir(scratch.path("empty")).unwrap();
-        let launch = Launch::new(&settings, &scratch);
+        let mut launch = Launch::new(&settings, &scratch);
+        if launch.nobody {
+            launch.make_reachable(&scratch);
+        }
         let log = Arc::new(Mutex::new(Vec::new()));
         Daemon {
             child: launch.start(&log),

@@ -18,6 +18,7 @@ pub mod network;
 pub mod ports;
 pub mod process;
 pub mod servers;
+pub mod surroundings;
 pub mod traffic;
 pub mod wait;
 

@@ -20,7 +20,6 @@ pub use ruleset::{Ruleset, Server, ServerState, Service};
 pub use statistics::{Forwarded, ServiceStatistics, Traffic};
 
 use conf::model::{Forward, HostId, Mode, RedirectId};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

@@ -5,7 +5,6 @@
 use actix::Message;
 use backends::filter::{Forwarded, Ruleset, Service, ServiceStatistics, TableChange};
 use conf::Config;
-use conf::model::{HostId, RedirectId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

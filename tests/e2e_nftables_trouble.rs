@@ -205,7 +205,12 @@ fn without_nf_tables_the_start_is_refused_or_user_space_serves() {
     let start = of(&["-d", "--backend", "nftables"], GOOD);
     assert_eq!(start.code, 1, "{}", start.stderr);
     assert_eq!(last_line(&start), format!("relayd: {KERNEL_LINE}"));
-    assert_eq!(start.stderr.matches(KERNEL_LINE).count(), 1, "{}", start.stderr);
+    assert_eq!(
+        start.stderr.matches(KERNEL_LINE).count(),
+        1,
+        "{}",
+        start.stderr
+    );
     let answer = of(&["-n", "--backend", "nftables"], GOOD);
     assert!(answer.stderr.contains(KERNEL_LINE), "{}", answer.stderr);
     assert_eq!(answer.code, 0);
@@ -225,7 +230,9 @@ fn what_the_kernel_has_not_is_one_line_and_leaves_no_half() {
     // To a jump into a base chain the kernel says what it says to an expression it does not have.
     let hook = "{ type filter hook input priority 0; }";
     let spoiled = ["chain", "inet", &table, "r_other", hook];
-    network.balancer.text("nft", &[&["add"], &spoiled[..]].concat());
+    network
+        .balancer
+        .text("nft", &[&["add"], &spoiled[..]].concat());
     let other = "redirect other {
 	listen on 198.51.100.1 port 8090 pflog
 	forward to <t> port 80 check tcp
@@ -236,7 +243,8 @@ fn what_the_kernel_has_not_is_one_line_and_leaves_no_half() {
     assert_eq!(daemon.relayctl(&["reload", "-w"]).code, 0);
     let start = format!("nftables table {table}, rule of l_other: goto r_other");
     let line = daemon.wait_line_since(mark, &start);
-    let cure = "the kernel lacks something this needs; load the nf_tables modules (modprobe -a nft_nat ";
+    let cure =
+        "the kernel lacks something this needs; load the nf_tables modules (modprobe -a nft_nat ";
     assert!(line.contains(cure), "{line}");
     let listing = network.listing();
     for half in ["chain l_other", "l_other }", "8090"] {
@@ -245,7 +253,9 @@ fn what_the_kernel_has_not_is_one_line_and_leaves_no_half() {
     let to = "198.51.100.1:8080".parse().unwrap();
     assert_eq!(network.names(to, 2), ["1".to_owned()].into());
     // It is tried again, told once, and works when the kernel has it.
-    network.balancer.text("nft", &["delete", "chain", "inet", &table, "r_other"]);
+    network
+        .balancer
+        .text("nft", &["delete", "chain", "inet", &table, "r_other"]);
     let to = "198.51.100.1:8090".parse().unwrap();
     support::wait::until_true("the other redirect", || {
         network.names(to, 1) == ["1".to_owned()].into()

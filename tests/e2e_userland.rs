@@ -237,7 +237,10 @@ fn no_process_has_a_right() {
     for pid in children.iter().map(|c| c.pid).chain([daemon.pid()]) {
         let path = format!("/proc/{pid}/status");
         let status = std::fs::read_to_string(path).unwrap();
-        assert!(status.contains("\nUid:\t65534\t65534\t65534\t65534\n"), "{status}");
+        assert!(
+            status.contains("\nUid:\t65534\t65534\t65534\t65534\n"),
+            "{status}"
+        );
         assert!(status.contains("\nCapPrm:\t0000000000000000\n"), "{status}");
         assert!(status.contains("\nCapEff:\t0000000000000000\n"), "{status}");
     }
@@ -269,5 +272,8 @@ fn bytes_of_each_host_are_counted() {
             })
     });
     let rows = daemon.relayctl(&["show", "redirects"]).stdout;
-    assert!(rows.contains("\ttotal: 0 packets 300000 bytes in, 0 packets 30"), "{rows}");
+    assert!(
+        rows.contains("\ttotal: 0 packets 300000 bytes in, 0 packets 30"),
+        "{rows}"
+    );
 }

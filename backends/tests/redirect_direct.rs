@@ -207,7 +207,10 @@ fn a_downloads_return_traffic_bypasses_the_balancer() {
     assert_eq!(traffic.len(), 4, "{traffic:?}");
     for (host, counted) in traffic {
         assert!(counted.packets_in > 5, "{host:?}: {counted:?}");
-        assert!((200..1_000_000).contains(&counted.bytes_in), "{host:?}: {counted:?}");
+        assert!(
+            (200..1_000_000).contains(&counted.bytes_in),
+            "{host:?}: {counted:?}"
+        );
         assert_eq!((counted.packets_out, counted.bytes_out), (0, 0));
     }
     filter.purge().unwrap();

@@ -41,7 +41,10 @@ fn sessions_packets_and_bytes_of_each_host_are_counted() {
     let rows = daemon.relayctl(&["show", "redirects"]).stdout;
     let totals = rows.lines().filter(|l| l.contains(" bytes in, "));
     assert_eq!(totals.count(), 6, "{rows}");
-    for line in rows.lines().filter(|l| l.contains("total: ") && l.contains("bytes")) {
+    for line in rows
+        .lines()
+        .filter(|l| l.contains("total: ") && l.contains("bytes"))
+    {
         let numbers: Vec<u64> = line.split(' ').filter_map(|w| w.parse().ok()).collect();
         // Of three connections, in and out.
         assert!((300_000..600_000).contains(&numbers[1]), "{rows}");

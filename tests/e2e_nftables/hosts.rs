@@ -1,8 +1,8 @@
 //! Who serves after switches, and what happens to the flows of a host that is lost.
 
+use crate::needs_namespaces;
 use crate::support::client::Echo;
 use crate::support::network::Network;
-use crate::needs_namespaces;
 use crate::support::{UdpServer, wait};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;

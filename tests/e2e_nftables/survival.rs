@@ -71,7 +71,11 @@ fn quiet(network: &Network) {
         unsent.all(|bytes| bytes == "0")
     };
     wait::until_true("all is acknowledged", || {
-        network.servers.iter().chain([&network.client]).all(acknowledged)
+        network
+            .servers
+            .iter()
+            .chain([&network.client])
+            .all(acknowledged)
     });
 }
 

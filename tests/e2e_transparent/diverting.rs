@@ -1,9 +1,7 @@
 //! `forward to destination` and `nat lookup`: relays see where clients wanted to go.
 
 use crate::support::wait;
-use crate::{
-    BACK, CLIENTS, FRONT, GLOBALS, Network, SERVERS, Witness, at, needs_namespaces,
-};
+use crate::{BACK, CLIENTS, FRONT, GLOBALS, Network, SERVERS, Witness, at, needs_namespaces};
 
 /// Relays of both families, over TCP and UDP.
 pub fn config() -> String {

@@ -1,7 +1,10 @@
 //! What the system must not do with packets of relays, and what is shown of their rules.
 
 use crate::support::{self, Daemon, Settings, wait};
-use crate::{CLIENTS, FRONT, Network, SERVERS, Witness, at, diverting, needs_namespaces, transparent, wait_up};
+use crate::{
+    CLIENTS, FRONT, Network, SERVERS, Witness, at, diverting, needs_namespaces, transparent,
+    wait_up,
+};
 
 #[test]
 fn settings_that_make_relays_useless_are_named_with_their_cure() {

@@ -174,7 +174,9 @@ fn what_relays_need_survives_crashes_and_meddling() {
     }
 
     // Everything goes, also what nobody asked for, and what is needed comes back.
-    let stale = ["rule", "add", "priority", "300", "table", TABLE, "protocol", "114"];
+    let stale = [
+        "rule", "add", "priority", "300", "table", TABLE, "protocol", "114",
+    ];
     network.balancer.ip(&stale);
     let watch = Watch::start(&network);
     assert_eq!(daemon.relayctl(&["purge"]).code, 0);
@@ -182,7 +184,9 @@ fn what_relays_need_survives_crashes_and_meddling() {
     for gone in ["lookup 7497068", "local default dev lo table 7497068"] {
         watch.wait_for_removals(gone, 2);
     }
-    wait::until_true("rules are back", || network.ruleset().contains("jump answers"));
+    wait::until_true("rules are back", || {
+        network.ruleset().contains("jump answers")
+    });
     for (front, client) in FRONT.into_iter().zip(CLIENTS) {
         assert_eq!(network.connect(at(front, 8080)).unwrap().seen, client);
     }

@@ -181,7 +181,7 @@ fn config(prefork: u32, ports: &[u16]) -> Config {
                 address: std::net::IpAddr::from([127, 0, 0, 1]).into(),
                 port,
                 interface: None,
-            tls: false,
+                tls: false,
                 proxy: false,
             },
             protocol: ProtocolId(0),

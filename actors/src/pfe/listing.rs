@@ -346,9 +346,7 @@ fn redirect_object(state: &State, redirect: &Redirect) -> Object {
 fn shares(state: &State, id: RedirectId) -> Vec<Share> {
     let traffic = state.host_traffic.get(&id).into_iter().flatten();
     let traffic: HashMap<HostId, Traffic> = traffic
-        .map(|(host, t)| {
-            (*host, counts::shown(*t))
-        })
+        .map(|(host, t)| (*host, counts::shown(*t)))
         .collect();
     let hosts = state.host_sessions.get(&id).into_iter().flatten();
     let share = |(host, sessions): &(HostId, u64)| Share {

@@ -149,7 +149,7 @@ impl Builder {
                 address: listen.ip().into(),
                 port: listen.port(),
                 interface: None,
-            tls: false,
+                tls: false,
                 proxy: false,
             },
             protocol: ProtocolId(0),

@@ -21,9 +21,7 @@ pub struct ServiceStatistics {
 
 /// Packets and bytes of a host's connections, as its packet filter can count them: in the kernel with IP headers, of
 /// `route to` only those from clients; in user space payload, and packets of UDP only.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Traffic {
     /// Packets from clients.
     pub packets_in: u64,

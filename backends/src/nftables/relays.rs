@@ -198,8 +198,8 @@ impl Display for Part {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::super::text::rule_text;
-    use crate::filter::testing::{listener, service};
     use super::*;
+    use crate::filter::testing::{listener, service};
 
     fn relay(listen: &str, datagrams: bool, divert: bool) -> Relayed {
         Relayed {

@@ -5,8 +5,8 @@
 use super::dsr;
 use super::layout::{LOG_GROUP, PICK, TRAFFIC, live_map, service_map, slot_map};
 use super::model::{
-    Chain, Data, Family, Fragment, Ip, Key, Name, Object, Rule, Selector, SetName, Slots, Statement, Value,
-    Verdict,
+    Chain, Data, Family, Fragment, Ip, Key, Name, Object, Rule, Selector, SetName, Slots,
+    Statement, Value, Verdict,
 };
 use super::numbers::{Numbered, host_label};
 use super::slots::{self, Candidate};

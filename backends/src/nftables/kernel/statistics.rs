@@ -19,9 +19,8 @@ impl Nftables {
             return Ok(all);
         }
         let [from_clients, to_clients] = layout::TRAFFIC;
-        let of = |netlink: &mut Netlink, family, set| {
-            dump::counters(netlink, family, &self.table, set)
-        };
+        let of =
+            |netlink: &mut Netlink, family, set| dump::counters(netlink, family, &self.table, set);
         let mut incoming = vec![of(&mut self.netlink, Family::Inet, from_clients)];
         if self.netdev {
             incoming.push(of(&mut self.netlink, Family::Netdev, from_clients));

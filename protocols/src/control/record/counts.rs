@@ -4,8 +4,8 @@
 
 use super::{EMPTY_ID, Image, put_i32, put_u32, put_u64};
 use crate::control::ControlError;
-use crate::control::extension::Traffic;
 use crate::control::bytes::{get_i32, get_u32, get_u64};
+use crate::control::extension::Traffic;
 use crate::control::layout::P77;
 
 /// Session statistics of a redirection, or of a relay in one process.

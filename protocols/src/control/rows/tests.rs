@@ -126,9 +126,15 @@ fn statistics_are_three_lines_or_none() {
             "\t        \ttotal: 20 sessions\n\t        \tlast: 2/60s 4/h 6/d sessions\n"
         )
     );
-    assert_eq!(show(Topic::Summary, &Reply::RedirectStatistics(one, None)), "");
+    assert_eq!(
+        show(Topic::Summary, &Reply::RedirectStatistics(one, None)),
+        ""
+    );
     one.total = 0;
-    assert_eq!(show(Topic::Redirects, &Reply::RedirectStatistics(one, None)), "");
+    assert_eq!(
+        show(Topic::Redirects, &Reply::RedirectStatistics(one, None)),
+        ""
+    );
 }
 
 #[test]
@@ -157,7 +163,10 @@ fn traffic_follows_the_sessions_where_it_is_counted() {
     let rows = "\t        \ttotal: 10 packets 1000 bytes in, 11 packets 2000 bytes out\n\
                 \t        \tlast: 2/60s packets 200/60s bytes in, 3/60s packets 400/60s bytes out\n\
                 \t        \taverage: 1/60s packets 100/60s bytes in, 2/60s packets 200/60s bytes out\n";
-    assert!(text.starts_with("\t        \ttotal: 3 sessions\n"), "{text}");
+    assert!(
+        text.starts_with("\t        \ttotal: 3 sessions\n"),
+        "{text}"
+    );
     assert!(text.ends_with(rows), "{text}");
     assert_eq!(show(Topic::Summary, &reply), "");
     let nothing = Reply::RedirectStatistics(sessions, Some(TrafficRecord::default()));

@@ -97,8 +97,14 @@ mod measure {
     type Times = (Duration, Duration);
 
     fn timed(filter: &mut Nftables, rules: &Ruleset) -> Times {
+        clocked(|| {
+            filter.apply(rules).unwrap();
+        })
+    }
+
+    fn clocked(work: impl FnOnce()) -> Times {
         let (start, before) = (Instant::now(), processor(ClockId::CLOCK_THREAD_CPUTIME_ID));
-        filter.apply(rules).unwrap();
+        work();
         let after = processor(ClockId::CLOCK_THREAD_CPUTIME_ID);
         (start.elapsed(), after - before)
     }
@@ -178,6 +184,9 @@ mod measure {
         filter.apply(&few).unwrap();
         one_host(&mut filter, &mut few, 10);
         packets(&mut filter);
+        for busy in [1, 100] {
+            least_states(&mut filter, busy);
+        }
         filter.purge().unwrap();
     }
 
@@ -193,6 +202,29 @@ mod measure {
         let kernel = (kernel_microseconds() - before) / CHANGES as i64;
         println!(
             "one host of {redirects} redirects, from decision to kernel: {}, in the kernel {kernel} µs",
+            median(&times)
+        );
+    }
+
+    /// The choices of each second, while the hosts' connections of `busy` redirects differ. The servers run already.
+    fn least_states(filter: &mut Nftables, busy: u32) {
+        let mut desired = rules(REDIRECTS, false);
+        for service in desired.services.iter_mut().take(busy as usize) {
+            Arc::make_mut(service).mode = Mode::LeastStates;
+        }
+        filter.apply(&desired).unwrap();
+        let mut times = Vec::new();
+        for _ in 0..ROUNDS {
+            for redirect in 0..busy {
+                let at = SocketAddr::new(Ipv4Addr::from(0x0a80_0000 + redirect).into(), 80);
+                drop(TcpStream::connect(at).unwrap());
+            }
+            times.push(clocked(|| {
+                filter.tick().unwrap();
+            }));
+        }
+        println!(
+            "new choices of {busy} least-states redirects among {REDIRECTS}: {}",
             median(&times)
         );
     }

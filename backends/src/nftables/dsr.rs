@@ -43,8 +43,9 @@ const fn learned(name: &'static str, key: &'static [Type], seconds: u32, size: u
 
 /// The sets of the netdev table.
 pub fn sets() -> Vec<Set> {
-    const FLOW4: &[Type] = &[Type::Mark, Type::Address(Ip::V4), Type::Port, Type::Port];
-    const FLOW6: &[Type] = &[Type::Mark, Type::Address(Ip::V6), Type::Port, Type::Port];
+    // The address stands last: what nft 1.0.6 lists in another order it cannot load.
+    const FLOW4: &[Type] = &[Type::Mark, Type::Port, Type::Port, Type::Address(Ip::V4)];
+    const FLOW6: &[Type] = &[Type::Mark, Type::Port, Type::Port, Type::Address(Ip::V6)];
     const STICKY4: &[Type] = &[Type::Mark, Type::Address(Ip::V4)];
     const STICKY6: &[Type] = &[Type::Mark, Type::Address(Ip::V6)];
     let live = |name, data| netdev(plain(name, &[Type::Mark], Carries::Values(data)));
@@ -283,10 +284,11 @@ fn decide(builder: &mut Builder<'_>, counter: &str) -> Vec<Rule> {
     let redirect = builder.context.numbered.redirect;
     let both = families(service, |_| true);
     let lookup = |ip: &Ip, map: fn(Ip) -> &'static str, ports: bool| {
-        let mut key = vec![Load::Mark, Load::Source(*ip)];
+        let mut key = vec![Load::Mark];
         if ports {
             key.extend([Load::SourcePort, Load::DestinationPort]);
         }
+        key.push(Load::Source(*ip));
         vec![Statement::MarkFrom { key, map: map(*ip) }]
     };
     let mut rules: Vec<Rule> = vec![vec![Statement::SetMark(redirect)]];
@@ -314,9 +316,9 @@ fn learn(ip: Ip, action: Dynamic, timeout: Option<u32>) -> Rule {
         action,
         key: vec![
             Load::Redirect,
-            Load::Source(ip),
             Load::SourcePort,
             Load::DestinationPort,
+            Load::Source(ip),
         ],
         map: flow(ip),
         timeout,

@@ -11,9 +11,10 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use support::client::Echo;
+use std::time::Duration;
+use support::client::{Echo, datagram};
 use support::servers::Speech;
-use support::{Daemon, Server, Settings, port, process, wait};
+use support::{Daemon, Server, Settings, UdpServer, port, process, wait};
 
 /// Three servers, called 1, 2 and 3.
 struct Servers {
@@ -276,4 +277,37 @@ fn bytes_of_each_host_are_counted() {
         rows.contains("\ttotal: 0 packets 300000 bytes in, 0 packets 30"),
         "{rows}"
     );
+}
+
+#[test]
+fn datagrams_are_counted() {
+    let at = port();
+    let check = Server::row(Speech::Echo, &["1"]).remove(0);
+    let target = check.port();
+    let _server = UdpServer::at("one", local(target));
+    let daemon = start(&format!(
+        "interval 1
+timeout 500
+prefork 1
+table <t> {{ 127.0.0.1 }}
+redirect r {{
+	listen on 127.0.0.1 udp port {at}
+	forward to <t> port {target} check tcp
+}}
+"
+    ));
+    daemon.wait_status("redirect", "r", "active");
+    wait::until_true("an answer", || {
+        datagram(local(at), b"hello", Duration::from_secs(1)).is_ok()
+    });
+    wait::until_true("as many bytes as packets carry", || {
+        let answer = daemon.relayctl(&["-j", "show", "redirects"]);
+        let all: serde_json::Value = serde_json::from_str(&answer.stdout).unwrap();
+        let traffic = &all["redirects"][0]["shares"][0]["traffic"];
+        let of = |name: &str| traffic[name].as_u64().unwrap_or(0);
+        // "hello" there, "one:hello" back.
+        of("packets_out") > 0
+            && of("bytes_out") == 9 * of("packets_out")
+            && of("bytes_in") == 5 * of("packets_in")
+    });
 }

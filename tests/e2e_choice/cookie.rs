@@ -132,18 +132,21 @@ http protocol web {{
     wait::until_true("all are up", || {
         daemon.summary().matches("\tup").count() == 4
     });
+    let taken = || {
+        let text = daemon.relayctl(&["-j", "show", "hosts"]).stdout;
+        text.contains("\"connections\": 1")
+    };
     for (at, waits) in [(at, false), (queued, true)] {
         let (name, cookie) = visit(at, None);
         let cookie = cookie.unwrap();
+        // The client may have its answer before others can have its place.
+        wait::until_true("all is free", || !taken());
         // The place is taken by a request that has not ended.
         let mut busy = TcpStream::connect(local(at)).unwrap();
         let head =
             format!("POST / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\nContent-Length: 4\r\n\r\n");
         busy.write_all(head.as_bytes()).unwrap();
-        wait::until_true("the place is taken", || {
-            let text = daemon.relayctl(&["-j", "show", "hosts"]).stdout;
-            text.contains("\"connections\": 1")
-        });
+        wait::until_true("the place is taken", taken);
         if !waits {
             let (other, set) = visit(at, Some(&cookie));
             assert_ne!(other, name);
@@ -160,9 +163,6 @@ http protocol web {{
             assert_eq!(waiting.answer("GET").unwrap().body.trim(), name);
         }
         drop(busy);
-        wait::until_true("all is free", || {
-            let text = daemon.relayctl(&["-j", "show", "hosts"]).stdout;
-            !text.contains("\"connections\": 1")
-        });
+        wait::until_true("all is free", || !taken());
     }
 }

@@ -100,6 +100,7 @@ relay strict {{
     still.write_all(big).unwrap();
     let mut slow = TcpStream::connect(local(strict)).unwrap();
     slow.write_all(big).unwrap();
+    slow.set_read_timeout(Some(BOUND)).unwrap();
     let told = Arc::new(AtomicBool::new(false));
     let cut = Arc::clone(&told);
     let reader = std::thread::spawn(move || {

@@ -80,6 +80,8 @@ fn rule() -> impl Strategy<Value = String> {
     (action, legacy, any::<bool>(), op, quoted(), quoted(), end).prop_map(
         |(action, legacy, response, op, key, value, end)| {
             let direction = if response { "response" } else { "request" };
+            // Responses have no path.
+            let end = if response && end.starts_with("path") { "" } else { end };
             format!("\t{action} {direction} {legacy} header {op} {key} value {value} {end} label {value}\n")
         },
     )

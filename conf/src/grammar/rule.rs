@@ -153,6 +153,7 @@ impl Parser<'_> {
                 if !self.accept("strip") {
                     return self.key(rule, KeyKind::Path, lexeme.span);
                 }
+                self.check_direction(rule, KeyKind::Path, lexeme.span)?;
                 let (n, span) = self.number("the number of components")?;
                 match u32::try_from(n) {
                     Ok(n) => rule.strip = Some(n),
@@ -271,16 +272,18 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn key(&mut self, rule: &mut Rule, kind: KeyKind, span: Span) -> Parsed<()> {
-        if rule.direction == Direction::Response
-            && matches!(kind, KeyKind::Path | KeyKind::Query | KeyKind::Url)
-        {
-            return self.error(
-                span,
-                "failed to load rule",
-                "responses have no path, query or url",
-            );
+    /// Refuses a key that messages of the rule's direction have not.
+    fn check_direction(&mut self, rule: &Rule, kind: KeyKind, span: Span) -> Parsed<()> {
+        let request = matches!(kind, KeyKind::Path | KeyKind::Query | KeyKind::Url);
+        if rule.direction == Direction::Response && request {
+            let cure = "responses have no path, query or url";
+            return self.error(span, "failed to load rule", cure);
         }
+        Ok(())
+    }
+
+    fn key(&mut self, rule: &mut Rule, kind: KeyKind, span: Span) -> Parsed<()> {
+        self.check_direction(rule, kind, span)?;
         let op = self.key_op();
         if matches!(kind, KeyKind::Query | KeyKind::Url)
             && matches!(op, KeyOp::Append | KeyOp::Set | KeyOp::Remove)

@@ -137,6 +137,10 @@ pub fn rules() -> Vec<(String, String)> {
             "failed to load rule",
         ),
         (
+            protocol("http", "match response path strip 1"),
+            "failed to load rule",
+        ),
+        (
             protocol("http", "match header file \"nosuch\""),
             "failed to load rules from nosuch",
         ),

@@ -147,8 +147,11 @@ fn a_peer_that_never_reads_costs_bounded_memory_and_others_are_served() {
 #[test]
 fn proxy_headers_go_out_and_come_in() {
     let ((to, accepted), v1, v2, inward) = (server(), port(), port(), port());
+    let web = port();
+    let http = relay("web", web, "", to, "proxy-protocol v1")
+        .replace("listen", "protocol speaks\n	listen");
     let daemon = Daemon::start(&format!(
-        "{GLOBALS}{}{}{}",
+        "{GLOBALS}http protocol speaks {{ }}\n{http}{}{}{}",
         relay("text", v1, "", to, "proxy-protocol v1"),
         relay("bytes", v2, "", to, "proxy-protocol v2"),
         relay("inward", inward, "proxy-protocol", to, "proxy-protocol v1"),
@@ -183,6 +186,22 @@ fn proxy_headers_go_out_and_come_in() {
     let (_, bytes) = passed(inward, &header);
     let wanted = format!("PROXY TCP4 192.0.2.8 127.0.0.1 4711 {inward}\r\nfour");
     assert_eq!(String::from_utf8_lossy(&bytes), wanted);
+    // HTTP relays say it before the first request of each server connection.
+    let mut client = connect(web);
+    let from = client.local_addr().unwrap().port();
+    client
+        .write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut server = accepted.recv_timeout(BOUND).unwrap();
+    let wanted =
+        format!("PROXY TCP4 127.0.0.1 127.0.0.1 {from} {web}\r\nGET / HTTP/1.1\r\nHost: h\r\n");
+    let mut bytes = vec![0; wanted.len()];
+    server.read_exact(&mut bytes).unwrap();
+    assert_eq!(String::from_utf8_lossy(&bytes), wanted);
+    server
+        .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+        .unwrap();
+    assert!(rest(&mut client).starts_with("HTTP/1.1 204 "));
     // Without one there is no session, and the server hears nothing.
     let mut client = connect(inward);
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();

@@ -13,14 +13,31 @@ pub struct SessionId {
     pub number: u64,
 }
 
+/// Hexadecimal digits of a process in a name.
+const PROCESS_DIGITS: u32 = 12;
+
+impl SessionId {
+    /// Appends the name: every line of an access log has one, so it must be quick.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        for place in (0..PROCESS_DIGITS).rev() {
+            let digit = (self.process >> (4 * place)) & 0xf;
+            out.push(
+                b"0123456789abcdef"
+                    .get(digit as usize)
+                    .copied()
+                    .unwrap_or(b'0'),
+            );
+        }
+        out.push(b'-');
+        out.extend_from_slice(itoa::Buffer::new().format(self.number).as_bytes());
+    }
+}
+
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:012x}-{}",
-            self.process & 0xffff_ffff_ffff,
-            self.number
-        )
+        let mut name = Vec::new();
+        self.write(&mut name);
+        f.write_str(str::from_utf8(&name).unwrap_or_default())
     }
 }
 
@@ -31,6 +48,15 @@ pub struct RequestId {
     pub session: SessionId,
     /// Number of the request in its session, from 1.
     pub number: u32,
+}
+
+impl RequestId {
+    /// Appends the name.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        self.session.write(out);
+        out.push(b'-');
+        out.extend_from_slice(itoa::Buffer::new().format(self.number).as_bytes());
+    }
 }
 
 impl fmt::Display for RequestId {

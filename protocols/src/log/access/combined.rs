@@ -2,10 +2,9 @@
 //! Owns their order, which log readers rely on: new fields go to the end.
 //! Must never leave a field of the common part out.
 
-use super::text::{append, append_at_most, number, padded};
+use super::text::{address, append, append_at_most, number, padded, socket};
 use super::{Http, Line, room};
 use crate::http::clf_date;
-use std::io::Write;
 use std::time::Duration;
 
 /// Longest reason in a line.
@@ -16,10 +15,10 @@ fn or_dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-/// Writes the line; writing to memory cannot fail.
+/// Writes the line.
 pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    let _ = write!(out, "{}", line.client.ip());
+    address(out, line.client.ip());
     out.extend_from_slice(b" - - [");
     clf_date(line.began.as_secs(), out);
     out.extend_from_slice(b"] \"");
@@ -61,18 +60,16 @@ fn unread(status: u16, body: u64, out: &mut Vec<u8>) {
 
 fn fields(line: &Line<'_>, start: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b" id=");
-    let _ = match line.request_id() {
-        Some(id) => write!(out, "{id}"),
-        None => write!(out, "{}", line.session),
-    };
+    match line.request_id() {
+        Some(id) => id.write(out),
+        None => line.session.write(out),
+    }
     quoted(out, "relay", line.relay);
     out.extend_from_slice(b" port=");
     number(out, line.client.port().into());
     out.extend_from_slice(b" server=");
     match line.server {
-        Some(server) => {
-            let _ = write!(out, "{server}");
-        }
+        Some(server) => socket(out, server),
         None => out.push(b'-'),
     }
     let host = line.host;

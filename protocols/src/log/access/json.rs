@@ -2,23 +2,21 @@
 //! Owns the names of its members; `null` = not known, so that each line has all of them.
 //! Must never be put together from strings: serde_json writes it.
 
+use super::text::{address, socket, text_of};
 use super::{Line, room};
-use crate::log::id::{RequestId, SessionId};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 #[derive(Serialize)]
 struct Object<'a> {
     time: f64,
-    id: Shown<Id>,
-    session: Shown<SessionId>,
+    id: String,
+    session: String,
     relay: &'a str,
-    client: Shown<IpAddr>,
+    client: String,
     client_port: u16,
-    server: Option<Shown<SocketAddr>>,
+    server: Option<String>,
     table: Option<&'a str>,
     host: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,30 +51,6 @@ struct Times {
     total: f64,
 }
 
-/// Written as the text that it is shown as.
-struct Shown<T>(T);
-
-impl<T: Display> Serialize for Shown<T> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&self.0)
-    }
-}
-
-/// The name of a request, or of a session without one.
-enum Id {
-    Request(RequestId),
-    Session(SessionId),
-}
-
-impl Display for Id {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Id::Request(id) => id.fmt(f),
-            Id::Session(id) => id.fmt(f),
-        }
-    }
-}
-
 fn seconds(time: Duration) -> f64 {
     // Microseconds, so that a value has no digits that were never measured.
     time.as_micros() as f64 / 1e6
@@ -91,15 +65,15 @@ pub(super) fn write(line: &Line<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     let mut object = Object {
         time: seconds(line.began),
-        id: Shown(
-            line.request_id()
-                .map_or(Id::Session(line.session), Id::Request),
-        ),
-        session: Shown(line.session),
+        id: text_of(|out| match line.request_id() {
+            Some(id) => id.write(out),
+            None => line.session.write(out),
+        }),
+        session: text_of(|out| line.session.write(out)),
         relay: line.relay,
-        client: Shown(line.client.ip()),
+        client: text_of(|out| address(out, line.client.ip())),
         client_port: line.client.port(),
-        server: line.server.map(Shown),
+        server: line.server.map(|server| text_of(|out| socket(out, server))),
         table: line.host.map(|h| h.0),
         host: line.host.map(|h| h.1),
         http: line.http.map(|http| Exchange {

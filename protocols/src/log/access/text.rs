@@ -5,6 +5,8 @@
 use conf::limits;
 use memchr::memmem;
 use std::borrow::Cow;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 
 /// What ends a text that was cut off.
 const CUT: &[u8] = b"...";
@@ -25,7 +27,7 @@ pub fn shown_url(bytes: &[u8], query: bool) -> String {
         return shown_text(bytes);
     }
     let mut out = room_for(bytes);
-    let at = bytes.iter().position(|b| matches!(b, b'?' | b'#'));
+    let at = memchr::memchr2(b'?', b'#', bytes);
     let (path, rest) = at
         .and_then(|at| bytes.split_at_checked(at))
         .unwrap_or((bytes, b""));
@@ -62,7 +64,12 @@ fn ascii(bytes: Vec<u8>) -> String {
 
 /// A URL's beginning without `USER:PASSWORD@`.
 fn without_user(path: &[u8]) -> Cow<'_, [u8]> {
-    let Some(start) = memmem::find(path, b"://").map(|at| at + 3) else {
+    // Most have no colon at all.
+    let colon = memchr::memchr(b':', path);
+    let Some(start) = colon
+        .and_then(|_| memmem::find(path, b"://"))
+        .map(|at| at + 3)
+    else {
         return path.into();
     };
     let (scheme, rest) = path.split_at_checked(start).unwrap_or((path, b""));
@@ -96,7 +103,11 @@ pub(super) fn append_at_most(out: &mut Vec<u8>, bytes: &[u8], most: usize) {
 fn append_until(out: &mut Vec<u8>, bytes: &[u8], end: usize) {
     let left = end.saturating_sub(out.len());
     // Most texts need no escape and no cut.
-    if bytes.len() <= left && !bytes.iter().copied().any(hidden) {
+    if bytes.len() <= left
+        && !bytes
+            .iter()
+            .fold(false, |found, byte| found | hidden(*byte))
+    {
         out.extend_from_slice(bytes);
         return;
     }
@@ -112,6 +123,41 @@ fn append_until(out: &mut Vec<u8>, bytes: &[u8], end: usize) {
             out.push(byte);
         }
     }
+}
+
+/// Appends an address.
+pub(super) fn address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            for (place, part) in v4.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                number(out, part.into());
+            }
+        }
+        // Writing to memory cannot fail.
+        IpAddr::V6(v6) => drop(write!(out, "{v6}")),
+    }
+}
+
+/// Appends an address with its port.
+pub(super) fn socket(out: &mut Vec<u8>, socket: SocketAddr) {
+    match socket {
+        SocketAddr::V4(v4) => {
+            address(out, IpAddr::V4(*v4.ip()));
+            out.push(b':');
+            number(out, v4.port().into());
+        }
+        SocketAddr::V6(v6) => drop(write!(out, "{v6}")),
+    }
+}
+
+/// What `write` appends, as a text of its own.
+pub(super) fn text_of(write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::with_capacity(32);
+    write(&mut out);
+    ascii(out)
 }
 
 /// Appends a number.

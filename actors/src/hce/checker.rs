@@ -9,90 +9,34 @@
 //! The checks of a slot start together; then one look tells which connections are decided already, and only the
 //! others are registered with the event loop.
 
-use super::echo::{self, Echoes};
-use super::exchange::exchange;
+mod message;
+mod start;
+
+pub use message::{Adopt, Configure, Figure, Poll, ScriptEnded, Switch};
+
+use super::echo::Echoes;
 use super::report::{self, Report};
-use super::scripts::{Job, Scripts};
+use super::scripts::Scripts;
 use super::table::{self, CheckResult, Table};
-use super::target::{Done, Flight, Kind, Target};
+use super::target::{Done, Target};
 use super::wheel::Wheel;
 use super::{schedule, table::Results, tls};
 use crate::link::Sender;
-use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message};
-use backends::sys::check_socket::{self, StartError};
+use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler};
 #[cfg(doc)]
 use conf::limits;
-use conf::limits::CHECK_BATCH;
 use conf::model::{HostId, TableId};
 use futures_util::StreamExt;
-use futures_util::future::{FutureExt, LocalBoxFuture};
+use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
-use protocols::check::{Outcome, Plan, script};
+use protocols::check::{Outcome, script};
 use protocols::host::Reason;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
-use std::net::TcpStream;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task;
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tracing::warn;
-
-/// What to check from now on.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Configure {
-    /// The hosts.
-    pub targets: BTreeMap<HostId, Target>,
-    /// Actors of their tables.
-    pub tables: BTreeMap<TableId, Addr<Table>>,
-    /// Period of rounds: the global interval.
-    pub round: Duration,
-}
-
-/// Check all hosts now.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Poll;
-
-/// Hosts were enabled or disabled.
-#[derive(Clone, Debug, Message)]
-#[rtype(result = "()")]
-pub struct Switch {
-    /// Which, with whether they are off.
-    pub hosts: Vec<(HostId, bool)>,
-}
-
-/// A script ended.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub struct ScriptEnded {
-    /// Number of the request.
-    pub request: u64,
-    /// Exit status.
-    pub status: Option<i32>,
-}
-
-/// Use this ICMP socket.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<(), std::io::Error>")]
-pub struct Adopt(pub OwnedFd);
-
-/// Tell Report the figures of the moment.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub struct Figure(pub Addr<Report>);
-
-/// A connection whose first look is due.
-struct Started {
-    host: HostId,
-    flight: Flight,
-    deadline: Instant,
-    stream: TcpStream,
-    plan: Arc<Plan>,
-}
 
 /// The actor.
 pub struct HostChecker {
@@ -226,128 +170,6 @@ impl HostChecker {
         }
     }
 
-    /// Starts queued checks, all together.
-    fn start(&mut self, now: Instant) {
-        let mut started = Vec::new();
-        let mut asked = false;
-        for _ in 0..CHECK_BATCH {
-            if self.running >= self.limit {
-                self.limit_hits = self.limit_hits.saturating_add(1);
-                break;
-            }
-            let Some(id) = self.queue.pop_front() else {
-                break;
-            };
-            asked |= self.start_one(id, now, &mut started);
-        }
-        self.look(started);
-        if asked || self.echoes.next().is_some_and(|next| next <= now) {
-            self.echoes.burst(now);
-        }
-        self.scripts.start(now);
-    }
-
-    /// Starts one check; `true` if an echo request is to be sent.
-    fn start_one(&mut self, id: HostId, now: Instant, started: &mut Vec<Started>) -> bool {
-        let Some(target) = self.targets.get_mut(&id) else {
-            return false;
-        };
-        target.queued = false;
-        if target.disabled || target.flight.is_some() {
-            return false;
-        }
-        self.serial = self.serial.wrapping_add(1);
-        let flight = Flight {
-            serial: self.serial,
-            started: now,
-        };
-        target.flight = Some(flight);
-        self.running += 1;
-        let deadline = now + target.timeout;
-        match &target.kind {
-            Kind::Connection(plan) => {
-                let address = target.address.with_port(target.port);
-                match check_socket::connect(address, target.ip_ttl, plan.connect_only()) {
-                    Ok(stream) => started.push(Started {
-                        host: id,
-                        flight,
-                        deadline,
-                        stream,
-                        plan: Arc::clone(plan),
-                    }),
-                    Err(error) => {
-                        let outcome = refused(&error);
-                        if outcome.state.is_none() && !std::mem::replace(&mut self.warned, true) {
-                            warn!("host checks: {error}; raise the limit of open files");
-                        }
-                        self.done.push(Done {
-                            host: id,
-                            serial: flight.serial,
-                            outcome,
-                        });
-                    }
-                }
-                false
-            }
-            Kind::Icmp => {
-                self.echoes.ask(echo::Request {
-                    host: id,
-                    serial: flight.serial,
-                    address: target.address,
-                    ip_ttl: target.ip_ttl,
-                    deadline,
-                });
-                true
-            }
-            Kind::Script(path) => {
-                self.scripts.ask(Job {
-                    host: id,
-                    serial: flight.serial,
-                    path: path.clone(),
-                    name: target.name.clone(),
-                    timeout: target.timeout,
-                });
-                false
-            }
-        }
-    }
-
-    /// Looks once at connections just begun; only what is undecided costs a registration.
-    fn look(&mut self, started: Vec<Started>) {
-        if started.is_empty() {
-            return;
-        }
-        let streams: Vec<&TcpStream> = started.iter().map(|one| &one.stream).collect();
-        let looks = check_socket::look(&streams);
-        for (one, look) in started.into_iter().zip(looks) {
-            let (host, serial) = (one.host, one.flight.serial);
-            let outcome = match look {
-                Some(Ok(())) if one.plan.connect_only() => Outcome::up(Reason::TcpConnectOk),
-                Some(Err(_)) => Outcome::down(Reason::TcpConnectFailed),
-                look => {
-                    let tls = self.tls.clone().filter(|_| one.plan.tls());
-                    let exchange = async move {
-                        let (stream, connected) = (one.stream, look.is_some());
-                        let (plan, tls) = (&one.plan, tls.as_ref());
-                        let outcome = exchange(stream, connected, plan, tls, one.deadline).await;
-                        Done {
-                            host,
-                            serial,
-                            outcome,
-                        }
-                    };
-                    self.exchanges.push(exchange.boxed_local());
-                    continue;
-                }
-            };
-            self.done.push(Done {
-                host,
-                serial,
-                outcome,
-            });
-        }
-    }
-
     /// Tells each table its results of this turn in one message.
     fn deliver(&mut self, now: Instant) {
         let mut done = std::mem::take(&mut self.done);
@@ -408,16 +230,6 @@ impl HostChecker {
                 self.first.insert(id);
             }
         }
-    }
-}
-
-/// What a connection that could not begin says.
-fn refused(error: &StartError) -> Outcome {
-    match error {
-        StartError::Limit(_) => Outcome::none(Reason::TcpSocketLimit),
-        StartError::Socket(_) => Outcome::down(Reason::TcpSocketError),
-        StartError::Option(_) => Outcome::down(Reason::TcpSocketOption),
-        StartError::Connect(_) => Outcome::down(Reason::TcpConnectFailed),
     }
 }
 

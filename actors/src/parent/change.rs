@@ -7,12 +7,10 @@ use super::actor::{Parent, hangs};
 use super::children::Phase;
 use super::lifecycle::FAILURE;
 use super::sockets::Sockets;
+use super::verdict::describe;
 use crate::link::{Message, Peer, Role};
 use actix::prelude::*;
-use backends::filter::Relayed;
 use backends::service::{self, State};
-use backends::surroundings;
-use conf::model::{ProtocolKind, Relay};
 use conf::{Config, limits};
 use protocols::log::daemon as words;
 use std::collections::BTreeSet;
@@ -305,18 +303,6 @@ impl Parent {
         }
     }
 
-    /// Says once what in this system makes relays useless.
-    fn look_around(&mut self) {
-        let Some(filter) = self.launcher.options.backend.kind() else {
-            return;
-        };
-        for warning in surroundings::warnings(&Relayed::of(&self.config), filter) {
-            if self.warned.insert(warning.clone()) {
-                tracing::warn!("{warning}");
-            }
-        }
-    }
-
     fn abort(&mut self, change: Change, ctx: &mut Context<Self>) {
         let generation = change.generation;
         if self.generation == 0 {
@@ -347,45 +333,6 @@ impl Parent {
         self.refuse(&change.request, change.errors);
     }
 
-    /// Says that a reload came to nothing, and why.
-    fn refuse(&mut self, request: &Request, errors: Vec<String>) {
-        let file = request.file.as_ref().unwrap_or(&self.file);
-        for error in &errors {
-            for line in error.lines() {
-                tracing::error!("{line}");
-            }
-        }
-        tracing::debug!("{}", words::reload_failed(file.display()));
-        tracing::error!(
-            "{}",
-            words::reload_refused(file.display(), self.generation, errors.len())
-        );
-        let generation = self.generation;
-        service::notify(&State::Ready { generation });
-        self.refused = self.refused.saturating_add(1);
-        self.verdict(request, errors);
-    }
-
-    fn verdict(&mut self, request: &Request, errors: Vec<String>) {
-        let generation = self.generation;
-        let (peer, client) = match request.client {
-            Some((peer, client)) => (peer, Some(client)),
-            None => (
-                Peer {
-                    role: Role::Pfe,
-                    instance: 0,
-                },
-                None,
-            ),
-        };
-        let verdict = Message::Verdict {
-            client,
-            generation,
-            errors,
-        };
-        self.tell(peer, verdict);
-    }
-
     fn stage_timeout(&mut self, generation: u64, ctx: &mut Context<Self>) {
         let Some(change) = self
             .change
@@ -404,35 +351,6 @@ impl Parent {
             )
         }));
         self.conclude(ctx);
-    }
-}
-
-/// Prints a relay's settings with `-vv`.
-fn describe(config: &Config, relay: &Relay) {
-    let Some(protocol) = config.protocol(relay.protocol) else {
-        return;
-    };
-    let flags: Vec<&str> = [
-        (relay.disabled, "disable"),
-        (protocol.return_error, "return"),
-        (relay.listen.tls, "tls"),
-        (relay.tls_client, "tls client"),
-        (relay.transparent, "divert"),
-    ]
-    .into_iter()
-    .filter_map(|(set, name)| set.then_some(name))
-    .collect();
-    let kind = match protocol.kind {
-        ProtocolKind::Tcp => "tcp",
-        ProtocolKind::Http => "http",
-        ProtocolKind::Dns => "dns",
-        ProtocolKind::Udp => "udp",
-    };
-    for line in words::protocol(protocol.id.0, &protocol.name, &flags, kind) {
-        tracing::trace!("{line}");
-    }
-    for rule in &protocol.rules {
-        tracing::trace!("\t{}", conf::rule_line(rule));
     }
 }
 

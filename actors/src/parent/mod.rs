@@ -16,6 +16,7 @@ mod scripts;
 mod seed;
 pub mod sockets;
 mod supervisor;
+mod verdict;
 
 pub use actor::Parent;
 pub use children::{Launcher, PARENT_PEER, RunRole};

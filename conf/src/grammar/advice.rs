@@ -12,8 +12,15 @@ use crate::source::Span;
 use std::collections::HashMap;
 
 impl Parser<'_> {
-    fn warn(&mut self, span: Span, text: String, cure: &str) {
+    pub(super) fn warn(&mut self, span: Span, text: String, cure: &str) {
         self.report(Diagnostic::warning(span, format!("warning: {text}")).cure(cure));
+    }
+
+    /// `agentx` and its predecessors.
+    pub(super) fn no_agentx(&mut self, span: Span) {
+        let text = "agentx has no effect: no SNMP master agent is spoken to".to_owned();
+        let cure = "remove the line; the Prometheus metrics have the same figures (the daemon's option 'metrics')";
+        self.warn(span, text, cure);
     }
 
     pub(super) fn table_by_id(&self, id: TableId) -> Option<&Table> {

@@ -35,8 +35,10 @@ impl Parser<'_> {
             self.config.globals.socket =
                 Some(PathBuf::from(self.string("the socket's path in quotes")?));
         } else {
+            let span = self.peek().span;
             self.expect("agentx")?;
             self.agentx()?;
+            self.no_agentx(span);
         }
         self.end_of_line()
     }

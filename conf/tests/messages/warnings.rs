@@ -52,6 +52,12 @@ fn warnings_of_what_has_no_effect() {
         "f:5: warning: TLS option without effect: tlsv1.0"
     );
     assert!(found.iter().any(|(t, _)| t.contains("ca file of p")));
+    let found = warnings(&format!("agentx\n{}", check("check tcp")));
+    assert_eq!(
+        found[0].0,
+        "f:1: warning: agentx has no effect: no SNMP master agent is spoken to"
+    );
+    assert!(found[0].1.contains("Prometheus"));
     let found = warnings(&check("check tcp timeout 0"));
     assert_eq!(
         found[0].0,

@@ -160,6 +160,8 @@ pub fn round_trip(config: &conf::Config, source: &str) {
         let messages: Vec<String> = lines(&again)
             .into_iter()
             .filter(|m| how == "modern" || m.contains("old syntax"))
+            // It is written again, since it says what the operator wants.
+            .filter(|m| !m.contains("agentx has no effect"))
             .collect();
         assert!(
             messages.is_empty(),

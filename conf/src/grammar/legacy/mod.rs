@@ -114,6 +114,7 @@ impl Parser<'_> {
             path,
         });
         self.old(span, "snmp", now);
+        self.no_agentx(span);
         self.end_of_line()
     }
 

@@ -2,11 +2,14 @@
 //!
 //! Runs without root. Everything lives in a private directory that is removed at the end; Ctrl-C (or DEMO_SECONDS) ends it.
 
+mod story;
+mod web;
+
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 use std::error::Error;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -29,7 +32,7 @@ const SERVERS: [(&str, Ipv4Addr); 3] = [
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let outcome = match arguments.get(1).map(String::as_str) {
-        Some("--server") => serve(&arguments),
+        Some("--server") => web::serve(&arguments),
         _ => demonstrate(),
     };
     match outcome {
@@ -38,46 +41,6 @@ fn main() -> ExitCode {
             eprintln!("demo: {error}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// A web server: `--server NAME ADDRESS`. Ends when its standard input does, so none is left behind.
-fn serve(arguments: &[String]) -> Outcome<()> {
-    let (Some(name), Some(address)) = (arguments.get(2), arguments.get(3)) else {
-        return Err("--server NAME ADDRESS".into());
-    };
-    let listener = TcpListener::bind(address).map_err(|e| {
-        format!("{address}: {e} (on the BSDs: ifconfig lo0 alias {address} first, as root)")
-    })?;
-    std::thread::spawn(|| {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(0);
-    });
-    for stream in listener.incoming() {
-        let name = name.clone();
-        std::thread::spawn(move || stream.and_then(|stream| talk(&name, stream)));
-    }
-    Ok(())
-}
-
-fn talk(name: &str, stream: TcpStream) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head)? == 0 || head.len() > 65_536 {
-                return Ok(());
-            }
-        }
-        let body = format!("hello from server {name}\n");
-        let mut answer = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        if !head.starts_with("HEAD ") {
-            answer += &body;
-        }
-        reader.get_mut().write_all(answer.as_bytes())?;
     }
 }
 
@@ -286,141 +249,6 @@ impl Demo {
         Ok(())
     }
 
-    /// Waits until so many rows of hosts say `up`.
-    fn wait_up(&mut self, wanted: usize) -> Outcome<String> {
-        let end = Instant::now() + BOUND;
-        loop {
-            let summary = self.relayctl(&["show", "summary"])?;
-            let up = summary
-                .lines()
-                .filter(|line| line.contains("host") && line.trim_end().ends_with("up"))
-                .count();
-            if up == wanted {
-                return Ok(summary);
-            }
-            if Instant::now() > end {
-                return Err(format!("{up} hosts up, not {wanted}:\n{summary}").into());
-            }
-            self.pause(Duration::from_millis(100))?;
-        }
-    }
-
-    fn ask(&self, what: &str, port: u16) {
-        let answers: Vec<String> = (0..4)
-            .map(|_| fetch(port, "/").unwrap_or_else(|e| e.to_string()))
-            .collect();
-        say(&format!(
-            "four times through the {what}: {}",
-            answers.join(", ")
-        ));
-    }
-
-    fn ask_all(&self) {
-        self.ask("redirect", self.ports.redirect);
-        self.ask("HTTP relay", self.ports.www);
-        self.ask("TCP relay", self.ports.tcp);
-    }
-
-    fn show(&mut self) -> Outcome<()> {
-        // One row per table instance and host: the redirect, the HTTP relay, the TCP relay.
-        let tables = 3;
-        let summary = self.wait_up(tables * SERVERS.len())?;
-        say(&format!(
-            "all servers are up; relayctl show summary:\n\n{summary}"
-        ));
-        self.ask_all();
-
-        say("now server two stops");
-        self.stop_server(1)?;
-        let summary = self.wait_up(tables * (SERVERS.len() - 1))?;
-        say(&format!("it left its tables:\n\n{summary}"));
-        self.ask_all();
-
-        say("and comes back");
-        self.start_server(1)?;
-        self.wait_up(tables * SERVERS.len())?;
-        self.ask_all();
-        self.explain();
-        Ok(())
-    }
-
-    fn explain(&self) {
-        let relayctl = format!(
-            "{} -s {}",
-            self.programs.join("relayctl").display(),
-            self.socket().display()
-        );
-        let pid = self
-            .servers
-            .get(1)
-            .and_then(Option::as_ref)
-            .map_or(0, Child::id);
-        let Ports {
-            redirect,
-            www,
-            tcp,
-            metrics,
-            ..
-        } = self.ports;
-        println!(
-            "
-demo: try in another terminal:
-
-    curl http://127.0.0.1:{redirect}/              redirect (forwarded in user space)
-    curl -i http://127.0.0.1:{www}/           HTTP relay: see the header X-Balancer
-    curl http://127.0.0.1:{tcp}/              TCP relay
-    curl http://127.0.0.1:{metrics}/metrics       metrics
-
-    {relayctl} show summary
-    {relayctl} show sessions
-    {relayctl} host disable 127.0.0.2
-    {relayctl} host enable 127.0.0.2
-    {relayctl} monitor
-
-    kill {pid}                            stops server two; it returns after {} seconds
-
-demo: Ctrl-C ends it
-",
-            RETURN.as_secs()
-        );
-    }
-
-    fn stop_server(&mut self, index: usize) -> Outcome<()> {
-        if let Some(mut child) = self.servers.get_mut(index).and_then(Option::take) {
-            child.kill()?;
-            child.wait()?;
-        }
-        Ok(())
-    }
-
-    /// Restarts servers that were stopped by hand, until a signal or the end of the time.
-    fn watch(&mut self, end: Option<Instant>) -> Outcome<()> {
-        let mut gone: Vec<(usize, Instant)> = Vec::new();
-        while end.is_none_or(|end| Instant::now() < end) {
-            self.pause(Duration::from_millis(200))?;
-            for index in 0..self.servers.len() {
-                let Some(place) = self.servers.get_mut(index) else {
-                    continue;
-                };
-                if let Some(child) = place.as_mut()
-                    && child.try_wait()?.is_some()
-                {
-                    *place = None;
-                    gone.push((index, Instant::now() + RETURN));
-                    let name = SERVERS.get(index).map_or("", |server| server.0);
-                    say(&format!("server {name} was stopped"));
-                }
-            }
-            let now = Instant::now();
-            let due: Vec<usize> = gone.iter().filter(|g| g.1 <= now).map(|g| g.0).collect();
-            gone.retain(|g| g.1 > now);
-            for index in due {
-                self.start_server(index)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Ends relayd as an administrator would, then the servers.
     fn finish(&mut self) -> Outcome<()> {
         if let Some(mut relayd) = self.relayd.take() {
@@ -462,36 +290,4 @@ impl Drop for Demo {
 
 fn say(text: &str) {
     println!("demo: {text}");
-}
-
-/// The body of one HTTP request.
-fn fetch(port: u16, path: &str) -> std::io::Result<String> {
-    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut stream = TcpStream::connect_timeout(&to, BOUND)?;
-    stream.set_read_timeout(Some(BOUND))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: demo\r\n\r\n")?;
-    let mut reader = BufReader::new(stream);
-    let mut length = None;
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-        if line == "\r\n" {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse::<usize>().ok();
-        }
-    }
-    let mut body = vec![0; length.unwrap_or(0).min(65_536)];
-    reader.read_exact(&mut body)?;
-    Ok(String::from_utf8_lossy(&body)
-        .trim()
-        .rsplit(' ')
-        .next()
-        .unwrap_or_default()
-        .to_owned())
 }

@@ -105,6 +105,8 @@ relay raw {{
 
     // Redirects and relays count sessions.
     wait_value(&daemon, "relayd_redirect_up", &[("redirect", "shop")], 1.0);
+    let named = [("redirect", "shop"), ("id", "1")];
+    wait_value(&daemon, "relayd_redirect_info", &named, 1.0);
     for _ in 0..5 {
         who((Ipv4Addr::LOCALHOST, at).into()).unwrap();
     }
@@ -114,6 +116,9 @@ relay raw {{
         &[("redirect", "shop")],
         5.0,
     );
+    let hour = [("redirect", "shop"), ("period", "hour")];
+    wait_value(&daemon, "relayd_redirect_sessions_last", &hour, 5.0);
+    wait_value(&daemon, "relayd_redirect_sessions_average", &hour, 0.0);
     for _ in 0..7 {
         who((Ipv4Addr::LOCALHOST, www).into()).unwrap();
     }

@@ -9,7 +9,7 @@
 
 mod network;
 
-use backends::filter::{Kind, PacketFilter, Ruleset, ServerState, Service, surroundings};
+use backends::filter::{Kind, PacketFilter, Relayed, Ruleset, ServerState, Service, surroundings};
 use backends::nftables::kernel::Nftables;
 use conf::model::{Mode, RedirectId, TableId};
 use network::services::{
@@ -420,6 +420,22 @@ fn trouble_of_the_system_is_named_with_its_cure() {
             "redirect www: there is no route to host 198.51.100.1; ip route add 198.51.100.1 via GATEWAY",
             "redirect www: there is no interface nowhere0 to listen on; make the interface, or correct its name in relayd.conf",
         ]
+    );
+    let relay = Relayed {
+        name: "proxy".to_owned(),
+        listen: "0.0.0.0:80".parse().unwrap(),
+        interface: Some("nowhere0".to_owned()),
+        datagrams: false,
+        transparent: false,
+        divert: true,
+    };
+    let desired = Ruleset {
+        relays: vec![relay],
+        ..Ruleset::default()
+    };
+    assert_eq!(
+        surroundings(Kind::Nftables, "relayd", &desired).unwrap(),
+        ["relay proxy: there is no interface nowhere0 to listen on; make the interface, or correct its name in relayd.conf"]
     );
 }
 

@@ -53,7 +53,7 @@ pub fn warnings(desired: &Ruleset) -> Vec<String> {
         .collect();
     forwarding(&translated, &mut lines);
     routes(&desired.services, &mut lines);
-    interfaces(&desired.services, &mut lines);
+    interfaces(desired, &mut lines);
     for service in &desired.services {
         if let Forward::Route { interface } = &service.forward {
             reverse_path(&service.name, interface, &mut lines);
@@ -131,19 +131,21 @@ fn loopback(name: &str, ip: IpAddr) -> String {
     }
 }
 
-fn interfaces(services: &[Arc<Service>], lines: &mut Vec<String>) {
-    for service in services {
-        let named = service
-            .listeners
-            .iter()
-            .filter_map(|l| l.interface.as_ref());
-        for interface in named.collect::<BTreeSet<_>>() {
-            if if_nametoindex(interface.as_str()).is_err() {
-                lines.push(format!(
-                    "redirect {}: there is no interface {interface} to listen on; make the interface, or correct its name in relayd.conf",
-                    service.name
-                ));
-            }
+fn interfaces(desired: &Ruleset, lines: &mut Vec<String>) {
+    let redirects = desired.services.iter().flat_map(|service| {
+        let named = service.listeners.iter().filter_map(|l| l.interface.as_ref());
+        named.map(move |interface| (format!("redirect {}", service.name), interface))
+    });
+    let relays = desired.relays.iter().filter_map(|relay| {
+        let interface = relay.interface.as_ref()?;
+        Some((format!("relay {}", relay.name), interface))
+    });
+    let mut seen = BTreeSet::new();
+    for (object, interface) in redirects.chain(relays) {
+        if if_nametoindex(interface.as_str()).is_err() && seen.insert((object.clone(), interface)) {
+            lines.push(format!(
+                "{object}: there is no interface {interface} to listen on; make the interface, or correct its name in relayd.conf"
+            ));
         }
     }
 }

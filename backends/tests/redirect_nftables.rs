@@ -435,7 +435,9 @@ fn trouble_of_the_system_is_named_with_its_cure() {
     };
     assert_eq!(
         surroundings(Kind::Nftables, "relayd", &desired).unwrap(),
-        ["relay proxy: there is no interface nowhere0 to listen on; make the interface, or correct its name in relayd.conf"]
+        [
+            "relay proxy: there is no interface nowhere0 to listen on; make the interface, or correct its name in relayd.conf"
+        ]
     );
 }
 

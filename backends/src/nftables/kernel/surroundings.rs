@@ -133,7 +133,10 @@ fn loopback(name: &str, ip: IpAddr) -> String {
 
 fn interfaces(desired: &Ruleset, lines: &mut Vec<String>) {
     let redirects = desired.services.iter().flat_map(|service| {
-        let named = service.listeners.iter().filter_map(|l| l.interface.as_ref());
+        let named = service
+            .listeners
+            .iter()
+            .filter_map(|l| l.interface.as_ref());
         named.map(move |interface| (format!("redirect {}", service.name), interface))
     });
     let relays = desired.relays.iter().filter_map(|relay| {

@@ -166,3 +166,52 @@ http protocol web {{
         wait::until_true("all is free", || !taken());
     }
 }
+
+#[test]
+fn many_cookie_clients_share_few_places_and_none_is_forgotten() {
+    let servers = Server::row(Speech::Http, &NAMES);
+    let (at, target) = (port(), servers[0].port());
+    let daemon = Daemon::start(&format!(
+        "{GLOBALS}table <t> {{ 127.0.0.1 max connections 1, 127.0.0.2 max connections 2, 127.0.0.3 max connections 1 }}
+http protocol web {{
+	return error
+}}
+relay www {{
+	listen on 127.0.0.1 port {at}
+	protocol web
+	forward to <t> port {target} check tcp mode roundrobin queue 100 wait 60 sticky cookie \"SID\"
+}}
+"
+    ));
+    all_up(&daemon, &HOSTS);
+    let mut cookies = BTreeMap::new();
+    wait::until_true("a cookie for each host", || {
+        let (name, cookie) = visit(at, None);
+        cookies.extend(cookie.map(|cookie| (name, cookie)));
+        cookies.len() == 3
+    });
+    // Some come without a cookie and take whichever host is free.
+    let clients: Vec<_> = (0..16)
+        .map(|client| {
+            let cookie = cookies.iter().nth(client % 4);
+            let cookie = cookie.map(|(name, cookie)| (name.clone(), cookie.clone()));
+            std::thread::spawn(move || {
+                for _ in 0..15 {
+                    let (name, _) = visit(at, cookie.as_ref().map(|(_, cookie)| cookie.as_str()));
+                    if let Some((own, _)) = &cookie {
+                        assert_eq!(&name, own);
+                    }
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    wait::until_true("all is free", || {
+        HOSTS
+            .iter()
+            .all(|host| shown(&daemon, "hosts", host, "connections") == 0)
+            && shown(&daemon, "tables", &format!("t:{target}"), "waiting") == 0
+    });
+}

@@ -20,7 +20,7 @@ fn datagrams_from(from: Ipv4Addr, to: u16) -> UdpSocket {
 fn one_client_cannot_have_all_flows() {
     let host = UdpServer::at("u", local(port()));
     let at = port();
-    let daemon = daemon(&format!(
+    let config = format!(
         "udp protocol any {{ }}
 relay any {{
 	listen on 127.0.0.1 port {at}
@@ -30,7 +30,8 @@ relay any {{
 }}
 ",
         host.address().port()
-    ));
+    );
+    let daemon = daemon_of(3, &config);
     let sockets: Vec<_> = (0..100)
         .map(|_| datagrams_from(Ipv4Addr::LOCALHOST, at))
         .collect();

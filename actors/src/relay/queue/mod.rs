@@ -111,18 +111,10 @@ pub async fn wait(
         return Err(ConnectError::QueueFull);
     }
     context.counters.queued.up();
-    let number = context.queues.last.get() + 1;
-    context.queues.last.set(number);
-    let _ticket = Ticket {
-        context,
-        table: table.id,
-        number,
-    };
-    let wanted = choice.wanted.filter(|host| !tried.contains(host));
-    let wanted = wanted.and_then(|host| table.host(host)).cloned();
+    let (place, given) = oneshot::channel();
     let mut tried = tried.to_vec();
     tried.sort_unstable();
-    let (place, given) = oneshot::channel();
+    let wanted = choice.wanted.filter(|host| !tried.contains(host));
     let waiting = Waiting {
         stamp: stamp(),
         session: Rc::clone(session),
@@ -130,15 +122,10 @@ pub async fn wait(
         tried,
         index,
         table: Rc::clone(table),
-        wanted,
+        wanted: wanted.and_then(|host| table.host(host)).cloned(),
         place,
     };
-    let spot = match waiting.want() {
-        Want::Host(host) => Spot::Host(host),
-        Want::Any | Want::Not(_) => Spot::Any,
-    };
-    context.queues.push(context, number, waiting);
-    context.seat.freed(table.id, spot);
+    let _ticket = enter(context, waiting);
     tokio::select! {
         biased;
         place = given => match place {
@@ -153,6 +140,22 @@ pub async fn wait(
             context.counters.queue_timeouts.up();
             Err(ConnectError::QueueTimeout)
         }
+    }
+}
+
+/// A session that was counted as waiting enters the queue; what is free already is looked at once more.
+fn enter(context: &Context, waiting: Waiting) -> Ticket<'_> {
+    let table = waiting.table.id;
+    let spot = match waiting.want() {
+        Want::Host(host) => Spot::Host(host),
+        Want::Any | Want::Not(_) => Spot::Any,
+    };
+    let number = context.queues.push(context, waiting);
+    context.seat.freed(table, spot);
+    Ticket {
+        context,
+        table,
+        number,
     }
 }
 
@@ -176,7 +179,10 @@ impl Queues {
         self.tables.borrow().get(&table).map_or(0, Line::len)
     }
 
-    fn push(&self, context: &Context, number: u64, waiting: Waiting) {
+    /// Answers the session's number.
+    fn push(&self, context: &Context, waiting: Waiting) -> u64 {
+        let number = self.last.get() + 1;
+        self.last.set(number);
         let table = waiting.table.id;
         let mut tables = self.tables.borrow_mut();
         let line = tables.entry(table).or_default();
@@ -184,6 +190,7 @@ impl Queues {
             context.seat.set_first(table, waiting.stamp);
         }
         line.push(number, waiting);
+        number
     }
 
     /// Takes a session out; `None` if it is not in the queue any more.

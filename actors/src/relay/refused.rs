@@ -26,6 +26,13 @@ struct Untold {
     count: u64,
 }
 
+impl Untold {
+    fn cause(&self) -> Option<(&str, Limit)> {
+        let (relay, limit) = self.cause.as_ref()?;
+        Some((relay, *limit))
+    }
+}
+
 impl Refused {
     /// Counts a refused connection: in the line of its client, else in that of its relay and limit, else in the last.
     pub fn note(&self, relay: &str, client: IpAddr, limit: Limit) {
@@ -33,21 +40,17 @@ impl Refused {
             count.set(count.get().wrapping_add(1));
         }
         let mut untold = self.untold.borrow_mut();
-        let cause = Some((relay.to_owned(), limit));
-        let lines = [
-            (cause.clone(), Some(network(client))),
-            (cause, None),
-            (None, None),
-        ];
+        let cause = Some((relay, limit));
+        let lines = [(cause, Some(network(client))), (cause, None), (None, None)];
         for (level, (cause, client)) in lines.into_iter().enumerate() {
-            let same = |u: &&mut Untold| u.client == client && u.cause == cause;
+            let same = |u: &&mut Untold| u.client == client && u.cause() == cause;
             if let Some(known) = untold.iter_mut().find(same) {
                 known.count += 1;
                 return;
             }
             if untold.len() < limits::REFUSED_LOG_LINES * (level + 1) {
                 untold.push(Untold {
-                    cause,
+                    cause: cause.map(|(relay, limit)| (relay.to_owned(), limit)),
                     client,
                     count: 1,
                 });
@@ -72,7 +75,7 @@ impl Refused {
         self.untold
             .take()
             .iter()
-            .map(|u| match &u.cause {
+            .map(|u| match u.cause() {
                 Some((relay, limit)) => words::refused(relay, u.client, u.count, limit.text()),
                 None => words::refused_elsewhere(u.count),
             })

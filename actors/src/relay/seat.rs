@@ -104,10 +104,7 @@ impl Seat {
     pub(super) fn begin(&self, relay: RelayId, own: u32, max: Option<u32>) -> bool {
         match &*self.board.borrow() {
             Some(board) if board.covers_relay(relay) => board.begin(self.number, relay, max),
-            Some(_) => {
-                max.is_none_or(|max| own < balance::part(max, self.processes.get(), self.number))
-            }
-            None => max.is_none_or(|max| own < max),
+            _ => max.is_none_or(|max| own < balance::part(max, self.processes.get(), self.number)),
         }
     }
 

@@ -34,9 +34,6 @@ pub struct Settings<'a> {
     pub arguments: &'a [&'a str],
 }
 
-/// User and group id of nobody.
-const NOBODY: u32 = 65534;
-
 impl Default for Settings<'_> {
     fn default() -> Self {
         Settings {
@@ -60,10 +57,17 @@ pub fn table() -> String {
 #[derive(Clone, Debug)]
 struct Launch {
     netns: Option<String>,
-    nobody: bool,
+    /// User and group, if not the test's.
+    user: Option<(u32, u32)>,
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(&'static str, OsString)>,
+}
+
+/// User and group of nobody, which every system has.
+fn nobody() -> (u32, u32) {
+    let user = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    (user.uid.as_raw(), user.gid.as_raw())
 }
 
 impl Launch {
@@ -90,14 +94,14 @@ impl Launch {
         }
         Launch {
             netns: settings.netns.map(|netns| netns.name().to_owned()),
-            nobody: settings.nobody && super::root(),
+            user: (settings.nobody && super::root()).then(nobody),
             program: env!("CARGO_BIN_EXE_relayd").into(),
             arguments,
             environment,
         }
     }
 
-    /// Gives nobody the directory, and the program if it is where only others may go.
+    /// Copies the program into the test's directory if it is where not everybody may go.
     fn make_reachable(&mut self, scratch: &Scratch) {
         let everybody = |directory: &Path| {
             let mode = std::fs::metadata(directory).map(|m| m.permissions().mode());
@@ -108,7 +112,6 @@ impl Launch {
             std::fs::copy(&self.program, &copy).unwrap();
             self.program = copy;
         }
-        std::os::unix::fs::chown(scratch.path(""), Some(NOBODY), Some(NOBODY)).unwrap();
     }
 
     /// Starts the program; its log lines go to `log`.
@@ -118,9 +121,9 @@ impl Launch {
             Some(name) => Netns::command_in(name, &program.to_string_lossy()),
             None => Command::new(program),
         };
-        if self.nobody {
+        if let Some((user, group)) = self.user {
             // Without root's user id no capability is left, and other groups are dropped.
-            command.uid(NOBODY).gid(NOBODY);
+            command.uid(user).gid(group);
         }
         let mut child = command
             .args(&self.arguments)
@@ -171,8 +174,9 @@ impl Daemon {
         scratch.write("relayd.conf", config);
         std::fs::create_dir(scratch.path("empty")).unwrap();
         let mut launch = Launch::new(&settings, &scratch);
-        if launch.nobody {
+        if let Some((user, group)) = launch.user {
             launch.make_reachable(&scratch);
+            std::os::unix::fs::chown(scratch.path(""), Some(user), Some(group)).unwrap();
         }
         let log = Arc::new(Mutex::new(Vec::new()));
         Daemon {

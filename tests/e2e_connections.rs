@@ -246,3 +246,63 @@ fn a_connect_that_fails_is_repeated_as_often_as_retry_says() {
         assert_eq!(opened(&netns) - before, 2 + repeated, "r{number}");
     }
 }
+
+/// The largest socket buffer that the namespace's system gives.
+#[cfg(target_os = "linux")]
+fn largest(netns: &support::Netns, direction: &str) -> usize {
+    let file = format!("/proc/sys/net/core/{direction}mem_max");
+    netns.text("cat", &[&file]).trim().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn sockets_have_the_queue_and_the_buffers_asked_for() {
+    needs_namespaces!();
+    const WANTED: usize = 5_000_000;
+    let netns = support::Netns::new("tuned");
+    let settings = support::Settings {
+        netns: Some(&netns),
+        ..support::Settings::default()
+    };
+    let daemon = Daemon::with(
+        settings,
+        &format!(
+            "{GLOBALS}tcp protocol tuned {{ tcp {{ backlog 512, socket buffer {WANTED} }} }}
+relay tuned {{ listen on 127.0.0.1 port 1000
+	protocol tuned
+	forward to 127.0.0.1 port 2000 }}
+relay plain {{ listen on 127.0.0.1 port 1001
+	forward to 127.0.0.1 port 2000 }}
+"
+        ),
+    );
+    daemon.wait_line("running relay plain");
+    let sockets = |condition: &str| netns.text("ss", &["-Hatnm", "sport", condition]);
+    // The kernel doubles what is asked for.
+    let receive = format!(",rb{},", 2 * WANTED.min(largest(&netns, "r")));
+    let send = format!(",tb{},", 2 * WANTED.min(largest(&netns, "w")));
+    let (tuned, plain) = (sockets("= :1000"), sockets("= :1001"));
+    assert!(tuned.contains(&receive) && tuned.contains(&send), "{tuned}");
+    assert!(!plain.contains(&receive), "{plain}");
+    let queue = tuned.split_whitespace().nth(2);
+    // Never shorter than this, whatever an old file says.
+    assert_eq!(queue, Some("1024"), "{tuned}");
+
+    let (client, server) = netns.run(|| {
+        let listener = TcpListener::bind(local(2000)).unwrap();
+        let client = TcpStream::connect(local(1000)).unwrap();
+        (client, listener.accept().unwrap().0)
+    });
+    // What it accepted, and what it opened.
+    let [accepted, opened] = [client.peer_addr(), server.peer_addr()].map(|a| a.unwrap().port());
+    for port in [accepted, opened] {
+        let text = sockets(&format!("= :{port}"));
+        let lines: Vec<_> = text.lines().collect();
+        let at = lines.iter().position(|line| line.starts_with("ESTAB"));
+        let memory = lines[at.expect(&text) + 1];
+        assert!(
+            memory.contains(&receive) && memory.contains(&send),
+            "{text}"
+        );
+    }
+}

@@ -225,4 +225,21 @@ mod tests {
         let bad: SocketAddr = "[2001:db8::ffff:ffff]:80".parse().unwrap();
         assert_eq!(translate(Some(Translate::Inet), bad), None);
     }
+
+    #[test]
+    fn connections_of_a_listener_send_at_once_where_asked() {
+        for nodelay in [Some(true), Some(false), None] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let options = TcpOptions {
+                nodelay,
+                ..TcpOptions::default()
+            };
+            tune(&SockRef::from(&listener), &options);
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (accepted, _) = listener.accept().unwrap();
+            assert_eq!(accepted.nodelay().unwrap(), nodelay == Some(true));
+            tune(&SockRef::from(&client), &options);
+            assert_eq!(client.nodelay().unwrap(), nodelay == Some(true));
+        }
+    }
 }

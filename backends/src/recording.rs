@@ -94,6 +94,7 @@ impl PacketFilter for Recording {
             sessions: 0,
             hosts: Vec::new(),
             traffic: Vec::new(),
+            traffic_sum: None,
         };
         Ok(self.current.services.iter().map(zero).collect())
     }

@@ -1,22 +1,60 @@
 //! The userland backend: redirects without any privilege, forwarded by the relay processes.
 //! Owns the desired state and the counters that relay processes report; a callback carries the services to them.
-//! Must never open a socket: listeners are the parent's, connections the relay processes'.
+//! Must never open a socket: listeners are the parent's, connections the relay processes'. Must never leave a counter to
+//! another redirect or host that gets the same id.
 
 use crate::filter::{
-    Capabilities, FilterError, Forwarded, PacketFilter, Publisher, Ruleset, Service,
-    ServiceStatistics, TableChange, Traffic, diff, support,
+    Capabilities, FilterError, Forwarded, PacketFilter, Publisher, Ruleset, Server, Service,
+    ServiceStatistics, TableChange, Traffic,
+    diff::{self, Pair},
+    support,
 };
 use conf::model::{Forward, HostId, Mode, RedirectId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// What relay processes counted for one service.
+#[derive(Debug, Default)]
+struct Counts {
+    /// Of all hosts, also of those that are gone.
+    sessions: u64,
+    traffic: Traffic,
+    hosts: BTreeMap<HostId, (u64, Traffic)>,
+}
+
+impl Counts {
+    fn add(&mut self, new: &Forwarded, known: bool) {
+        self.sessions = self.sessions.saturating_add(new.sessions);
+        self.traffic += new.traffic;
+        if known {
+            let (sessions, traffic) = self.hosts.entry(new.host).or_default();
+            *sessions = sessions.saturating_add(new.sessions);
+            *traffic += new.traffic;
+        }
+    }
+
+    /// Forgets hosts that are not the same in both states of the service.
+    fn keep(&mut self, before: &Service, after: &Service) {
+        let old: HashMap<HostId, &Server> = before.servers.iter().map(|s| (s.id, s)).collect();
+        let same = |new: &&Server| {
+            let old = old.get(&new.id);
+            old.is_some_and(|old| old.name == new.name && old.address == new.address)
+        };
+        let kept = after.servers.iter().filter(same);
+        let mut hosts = std::mem::take(&mut self.hosts);
+        self.hosts = kept
+            .filter_map(|server| hosts.remove_entry(&server.id))
+            .collect();
+    }
+}
 
 /// Publishes services.
 pub struct Userland {
     publisher: Publisher,
     current: Ruleset,
-    counts: BTreeMap<RedirectId, BTreeMap<HostId, (u64, Traffic)>>,
+    counts: BTreeMap<RedirectId, Counts>,
 }
 
 impl Userland {
@@ -26,6 +64,25 @@ impl Userland {
             publisher,
             current: Ruleset::default(),
             counts: BTreeMap::new(),
+        }
+    }
+
+    /// Forgets the counters of what is gone.
+    fn forget(counts: &mut BTreeMap<RedirectId, Counts>, pairs: &[Pair<'_>]) {
+        for pair in pairs {
+            let Some(before) = pair.before else {
+                continue;
+            };
+            match pair.after.filter(|after| after.id == before.id) {
+                Some(after) => {
+                    if let Some(counts) = counts.get_mut(&after.id) {
+                        counts.keep(before, after);
+                    }
+                }
+                None => {
+                    counts.remove(&before.id);
+                }
+            }
         }
     }
 
@@ -65,23 +122,27 @@ impl PacketFilter for Userland {
 
     fn apply(&mut self, desired: &Ruleset) -> Result<Vec<TableChange>, FilterError> {
         support::check(desired, self.capabilities(), self.name())?;
-        let changes = diff::changes(&self.current, desired);
+        let pairs = diff::pairs(&self.current, desired);
+        Userland::forget(&mut self.counts, &pairs);
+        let changes = diff::described(&pairs);
         self.publish(desired.clone());
         Ok(changes)
     }
 
     fn statistics(&mut self) -> Result<Vec<ServiceStatistics>, FilterError> {
         let count = |service: &Arc<Service>| {
-            let counts = self.counts.get(&service.id).into_iter().flatten();
-            let hosts: Vec<(HostId, u64)> = counts.clone().map(|(id, (n, _))| (*id, *n)).collect();
+            let counts = self.counts.get(&service.id);
+            let hosts = counts.into_iter().flat_map(|counts| &counts.hosts);
+            let counted = service.count_traffic;
             ServiceStatistics {
                 id: service.id,
-                sessions: hosts.iter().map(|(_, n)| n).sum(),
-                hosts,
-                traffic: match service.count_traffic {
-                    true => counts.map(|(id, (_, traffic))| (*id, *traffic)).collect(),
+                sessions: counts.map_or(0, |counts| counts.sessions),
+                hosts: hosts.clone().map(|(id, (n, _))| (*id, *n)).collect(),
+                traffic: match counted {
+                    true => hosts.map(|(id, (_, traffic))| (*id, *traffic)).collect(),
                     false => Vec::new(),
                 },
+                traffic_sum: counts.filter(|_| counted).map(|counts| counts.traffic),
             }
         };
         Ok(self.current.services.iter().map(count).collect())
@@ -102,11 +163,15 @@ impl PacketFilter for Userland {
     }
 
     fn count(&mut self, forwarded: &[Forwarded]) {
+        let services = self.current.services.iter();
+        let services: HashMap<RedirectId, &Arc<Service>> = services.map(|s| (s.id, s)).collect();
         for new in forwarded {
-            let hosts = self.counts.entry(new.id).or_default();
-            let (sessions, traffic) = hosts.entry(new.host).or_default();
-            *sessions = sessions.saturating_add(new.sessions);
-            *traffic += new.traffic;
+            // Sessions of a redirect that is gone may still go on.
+            let Some(service) = services.get(&new.id) else {
+                continue;
+            };
+            let known = service.servers.iter().any(|s| s.id == new.host);
+            self.counts.entry(new.id).or_default().add(new, known);
         }
     }
 
@@ -230,5 +295,56 @@ mod tests {
         filter.apply(&counting).unwrap();
         let got = filter.statistics().unwrap();
         assert_eq!(got[0].traffic[0].1.bytes_in, 120);
+    }
+
+    #[test]
+    fn who_gets_the_id_of_something_gone_begins_at_zero() {
+        let (mut filter, _) = backend();
+        let mut www = service("www", 3);
+        www.count_traffic = true;
+        let apply = |filter: &mut Userland, services: &[&Service]| {
+            let wanted: Ruleset = services.iter().copied().cloned().collect();
+            filter.apply(&wanted).unwrap();
+        };
+        let bytes = |bytes_in| Traffic {
+            bytes_in,
+            ..Traffic::default()
+        };
+        let new = |id, host| Forwarded {
+            id: RedirectId(id),
+            host: HostId(host),
+            sessions: 1,
+            traffic: bytes(100),
+        };
+        let mut other = service("other", 2);
+        other.id = RedirectId(2);
+        apply(&mut filter, &[&www, &other]);
+        filter.count(&[new(1, 1), new(1, 3), new(2, 1)]);
+        // A host goes, then another one gets its id: the sum of its redirect goes on.
+        let gone = www.servers.pop().unwrap();
+        apply(&mut filter, &[&www, &other]);
+        filter.count(&[new(1, 3)]);
+        www.servers.push(Server {
+            name: "10.0.0.9".to_owned(),
+            ..gone
+        });
+        apply(&mut filter, &[&www, &other]);
+        let got = filter.statistics().unwrap();
+        assert_eq!(got[0].hosts, [(HostId(1), 1)]);
+        assert_eq!(got[0].traffic, [(HostId(1), bytes(100))]);
+        assert_eq!(got[0].sessions, 3);
+        assert_eq!(got[0].traffic_sum, Some(bytes(300)));
+        assert_eq!(got[1].sessions, 1);
+        // A redirect goes, then another one gets its id.
+        apply(&mut filter, &[&www]);
+        filter.count(&[new(2, 1)]);
+        assert_eq!(filter.counts.len(), 1);
+        other.name = "next".to_owned();
+        apply(&mut filter, &[&www, &other]);
+        assert_eq!(filter.statistics().unwrap()[1].sessions, 0);
+        filter.count(&[new(2, 1)]);
+        other.name = "renamed".to_owned();
+        apply(&mut filter, &[&www, &other]);
+        assert_eq!(filter.statistics().unwrap()[1].sessions, 0);
     }
 }

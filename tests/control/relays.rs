@@ -1,7 +1,7 @@
 //! Relays, sessions, reloads and the monitoring plugin, as relayctl sees them.
 
 use crate::engine::{Engine, relay};
-use actors::link::{Admin, Message, SessionInfo};
+use actors::link::{Admin, Message, Role, SessionInfo, To};
 use actors::options::Backend;
 use conf::model::RelayId;
 use protocols::host::HostState::{Down, Up};
@@ -100,6 +100,37 @@ fn relays_are_disabled_and_enabled() {
         } => Some(()),
         _ => None,
     });
+}
+
+#[test]
+fn relays_hear_of_a_switch_before_a_check_can_answer_it() {
+    let engine = engine();
+    for word in ["disable", "enable"] {
+        assert_eq!(engine.relayctl(&["host", word, "1"]).1, 0);
+    }
+    engine.wait("Admin", |m| match m {
+        Message::Admin {
+            change: Admin::Host {
+                disabled: false, ..
+            },
+        } => Some(()),
+        _ => None,
+    });
+    let heard = engine.heard.lock().unwrap();
+    let off = |m: &Message| {
+        matches!(
+            m,
+            Message::Admin {
+                change: Admin::Host { disabled: true, .. }
+            }
+        )
+    };
+    let told: Vec<To> = heard
+        .iter()
+        .filter(|(_, m)| off(m))
+        .map(|(to, _)| *to)
+        .collect();
+    assert_eq!(told, [To::All(Role::Relay), To::All(Role::Hce)]);
 }
 
 #[test]

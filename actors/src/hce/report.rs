@@ -5,7 +5,7 @@
 //!
 //! In: [`Statuses`] from tables, [`RoundEnd`] from the checker, [`Configure`], [`Resend`].
 //! Out: `HostStatus` to pfe and relays once per wake-up that brings a new state, to pfe also every [`RESULTS_LAG`]
-//! while there are results; `RoundEnd` to pfe, `Snapshot` to status.
+//! while there are results, all states to relays again every [`RETOLD_EVERY`]; `RoundEnd` to pfe, `Snapshot` to status.
 //! On loss: the role's process ends and is restarted with the last known states.
 
 use super::samples::samples;
@@ -20,6 +20,11 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
+use std::time::Duration;
+
+/// Time after which relays are told all states again. They set a host to unknown by themselves when it is switched, and
+/// one that does so after it was told the host's new state would believe that until the next change.
+const RETOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// New statuses of hosts.
 #[derive(Clone, Debug, Message)]
@@ -156,6 +161,14 @@ impl Report {
         self.flush(ctx);
     }
 
+    /// Tells relays once more what they were told.
+    fn retell(&mut self, ctx: &mut Context<Self>) {
+        let told = self.told.keys().filter_map(|id| self.latest.get(id));
+        self.relays.hosts.extend(told.map(|host| (host.id, *host)));
+        self.relays.urgent = !self.relays.hosts.is_empty();
+        self.flush(ctx);
+    }
+
     fn snapshot(&self, figures: Figures) {
         let samples = samples(
             &self.config,
@@ -176,6 +189,7 @@ impl Actor for Report {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.spawn(Flush);
+        ctx.run_interval(RETOLD_EVERY, Report::retell);
     }
 }
 
@@ -303,115 +317,4 @@ impl Handler<super::table::Stop> for Report {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::*;
-    use crate::link::{Remote, pair};
-    use conf::limits::LINK_QUEUE;
-    use protocols::host::HostState;
-
-    fn report() -> (Addr<Report>, Sender, Remote) {
-        let me = Peer {
-            role: Role::Hce,
-            instance: 0,
-        };
-        let (link, remote) = pair(me);
-        let sender = link.sender.clone();
-        (Report::new(sender.clone()).start(), sender, remote)
-    }
-
-    fn status(id: u32, checks: u64) -> HostStatus {
-        HostStatus {
-            checks,
-            state: HostState::Up,
-            ..HostStatus::unknown(HostId(id))
-        }
-    }
-
-    #[actix::test]
-    async fn results_of_one_turn_go_together_to_pfe_and_relays() {
-        let (report, _sender, mut remote) = report();
-        for id in 1..=100 {
-            report.do_send(Statuses(vec![status(id, 1)]));
-        }
-        for role in [Role::Pfe, Role::Relay] {
-            let outgoing = remote.outbox.recv().await.unwrap();
-            assert_eq!(outgoing.to, To::All(role));
-            match outgoing.message {
-                link::Message::HostStatus { hosts } => assert_eq!(hosts.len(), 100),
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    #[actix::test]
-    async fn a_slow_parent_gets_the_latest_of_every_host() {
-        let (report, sender, mut remote) = report();
-        for _ in 0..LINK_QUEUE {
-            sender
-                .try_send(To::All(Role::Pfe), link::Message::RoundEnd)
-                .unwrap();
-        }
-        for checks in 1..=1000 {
-            let statuses = vec![status(1, checks), status(2, checks)];
-            report.send(Statuses(statuses)).await.unwrap();
-        }
-        let mut told = BTreeMap::new();
-        for _ in 0..LINK_QUEUE + 2 {
-            let outgoing = remote.outbox.recv().await.unwrap();
-            if let (To::All(Role::Pfe), link::Message::HostStatus { hosts }) =
-                (outgoing.to, outgoing.message)
-            {
-                told.extend(hosts.into_iter().map(|status| (status.id, status.checks)));
-            }
-        }
-        assert_eq!(told, BTreeMap::from([(HostId(1), 1000), (HostId(2), 1000)]));
-    }
-
-    #[actix::test]
-    async fn a_new_state_takes_waiting_results_along_and_these_do_not_wait_long() {
-        tokio::time::pause();
-        let (report, _sender, mut remote) = report();
-        let mut next = async || {
-            let outgoing = remote.outbox.recv().await.unwrap();
-            match outgoing.message {
-                link::Message::HostStatus { hosts } => {
-                    let hosts = hosts.iter().map(|h| (h.id.0, h.checks)).collect();
-                    (outgoing.to.role(), hosts)
-                }
-                other => panic!("{other:?}"),
-            }
-        };
-        let told = |role, hosts: &[(u32, u64)]| (role, hosts.to_vec());
-        report.do_send(Statuses(vec![status(1, 1), status(2, 1)]));
-        assert_eq!(next().await, told(Role::Pfe, &[(1, 1), (2, 1)]));
-        assert_eq!(next().await, told(Role::Relay, &[(1, 1), (2, 1)]));
-        report.send(Statuses(vec![status(1, 2)])).await.unwrap();
-        let down = HostStatus {
-            state: HostState::Down,
-            ..status(2, 2)
-        };
-        let start = tokio::time::Instant::now();
-        report.do_send(Statuses(vec![down]));
-        assert_eq!(next().await, told(Role::Pfe, &[(1, 2), (2, 2)]));
-        assert_eq!(next().await, told(Role::Relay, &[(2, 2)]));
-        assert_eq!(start.elapsed(), std::time::Duration::ZERO);
-        // The time that was set before passes.
-        tokio::time::sleep(2 * RESULTS_LAG).await;
-        let start = tokio::time::Instant::now();
-        report.do_send(Statuses(vec![status(1, 3)]));
-        assert_eq!(next().await, told(Role::Pfe, &[(1, 3)]));
-        let waited = start.elapsed();
-        assert!(waited >= RESULTS_LAG && waited <= 2 * RESULTS_LAG);
-        // After a reload the id may be another host's.
-        let configure = Configure {
-            config: Arc::default(),
-            disabled: Disabled::default(),
-            known: Arc::default(),
-        };
-        report.do_send(configure);
-        report.do_send(Statuses(vec![status(1, 4)]));
-        assert_eq!(next().await, told(Role::Pfe, &[(1, 4)]));
-        assert_eq!(next().await, told(Role::Relay, &[(1, 4)]));
-    }
-}
+mod tests;

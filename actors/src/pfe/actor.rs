@@ -82,6 +82,8 @@ pub struct Pfe {
     pub(super) held: bool,
     /// Redirections that must decide in the next round.
     pub(super) next_round: BTreeSet<RedirectId>,
+    /// The packet filter has told what it counted before this process.
+    pub(super) begun: bool,
     /// What the packet filter had counted, by redirection name.
     pub(super) counted: BTreeMap<String, Counted>,
     seconds: u64,
@@ -121,6 +123,7 @@ impl Pfe {
                 deciding: 0,
                 held: false,
                 next_round: BTreeSet::new(),
+                begun: false,
                 counted: BTreeMap::new(),
                 seconds: 0,
             }
@@ -162,7 +165,7 @@ impl Pfe {
                 self.staged.take_if(|s| s.generation == generation);
                 self.socket = None;
             }
-            Message::HostStatus { hosts } => self.host_status(hosts),
+            Message::HostStatus { hosts } => self.host_status(hosts, ctx),
             Message::RoundEnd => self.event(|| (Some(Reply::Sync), Some(Event::Sync))),
             Message::RelayStatistics { sessions } => self.relay_sessions(from, &sessions),
             Message::ForwardingStatistics { forwarded } => {
@@ -230,18 +233,17 @@ impl Pfe {
             self.hold(ctx);
         }
         self.configure(ctx);
+        let known = &self.state.redirect_sessions;
+        self.counted.retain(|name, _| known.contains_key(name));
         let all: Vec<RedirectId> = self.redirects.keys().copied().collect();
         if all.is_empty() {
-            self.apply();
+            self.apply(ctx);
         }
         self.decide(all);
         let effects = self.effects.all(&self.state);
         self.tell_parent(effects);
         if let Some(socket) = self.socket.take() {
             self.control.do_send(Listen(socket));
-        }
-        if first {
-            self.baseline(ctx);
         }
         self.event(|| (None, Some(Event::Reload { generation })));
     }
@@ -283,7 +285,8 @@ impl Pfe {
                 Admin::Redirect { id, .. } => redirects.push(id),
                 Admin::Relay { .. } => {}
             }
-            for role in [Role::Hce, Role::Relay] {
+            // Relays set a host to unknown then, and a check's result that followed must not be lost by that.
+            for role in [Role::Relay, Role::Hce] {
                 self.tell(To::All(role), Message::Admin { change: *change });
             }
         }

@@ -8,24 +8,14 @@ use crate::link::Peer;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use backends::filter::{ServiceStatistics, Traffic};
 use conf::limits;
-use conf::model::{HostId, RelayId};
+use conf::model::RelayId;
 use protocols::control::extension;
-use std::collections::BTreeMap;
 
 /// What the packet filter had counted of a redirection when it was asked last.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Counted {
     sessions: u64,
-    traffic: BTreeMap<HostId, Traffic>,
-}
-
-impl From<&ServiceStatistics> for Counted {
-    fn from(service: &ServiceStatistics) -> Counted {
-        Counted {
-            sessions: service.sessions,
-            traffic: service.traffic.iter().copied().collect(),
-        }
-    }
+    traffic: Traffic,
 }
 
 /// Packets and bytes as relayctl gets them.
@@ -48,50 +38,37 @@ impl Pfe {
         }
     }
 
-    /// What the packet filter had counted before this process was started is no news.
-    pub(super) fn baseline(&self, ctx: &mut Context<Self>) {
-        let answer = self.backend.send(Statistics).into_actor(self);
-        ctx.spawn(answer.map(|result, pfe, _| {
-            for service in result.unwrap_or_default() {
-                let Some(redirect) = pfe.state.redirect(service.id) else {
-                    continue;
-                };
-                let name = redirect.name.clone();
-                let counter = pfe.state.redirect_sessions.entry(name.clone());
-                counter.or_default().start_from(service.sessions);
-                if !service.traffic.is_empty() {
-                    let mut sum = Traffic::default();
-                    service.traffic.iter().for_each(|(_, t)| sum += *t);
-                    let counter = pfe.state.redirect_traffic.entry(name.clone());
-                    counter.or_default().start_from(shown(sum));
-                }
-                pfe.counted.insert(name, Counted::from(&service));
-            }
-        }));
-    }
-
-    /// Takes over the packet filter's counters.
+    /// Takes over the packet filter's counters. What it had counted before this process was started is no news.
     pub(super) fn counted(&mut self, services: Vec<ServiceStatistics>) {
+        let first = !self.begun;
+        self.begun |= !services.is_empty();
         for service in services {
             let Some(redirect) = self.state.redirect(service.id) else {
                 continue;
             };
-            let before = self
-                .counted
-                .insert(redirect.name.clone(), Counted::from(&service))
-                .unwrap_or_default();
-            // A counter that went back was started anew.
-            let new = service
-                .sessions
-                .checked_sub(before.sessions)
-                .unwrap_or(service.sessions);
             let (id, name) = (redirect.id, redirect.name.clone());
-            let counter = self.state.redirect_sessions.entry(name.clone());
-            counter.or_default().add(new);
-            for (host, traffic) in &service.traffic {
-                let before = before.traffic.get(host).copied().unwrap_or_default();
-                let counter = self.state.redirect_traffic.entry(name.clone());
-                counter.or_default().add(shown(traffic.since(before)));
+            let before = self.counted.get(&name).copied().unwrap_or_default();
+            let now = Counted {
+                sessions: service.sessions,
+                traffic: service.traffic_sum.unwrap_or(before.traffic),
+            };
+            self.counted.insert(name.clone(), now);
+            let sessions = self.state.redirect_sessions.entry(name.clone());
+            let sessions = sessions.or_default();
+            if first {
+                sessions.start_from(now.sessions);
+            } else {
+                // A counter that went back was started anew.
+                let new = now.sessions.checked_sub(before.sessions);
+                sessions.add(new.unwrap_or(now.sessions));
+            }
+            if service.traffic_sum.is_some() {
+                let traffic = self.state.redirect_traffic.entry(name).or_default();
+                if first {
+                    traffic.start_from(shown(now.traffic));
+                } else {
+                    traffic.add(shown(now.traffic.since(before.traffic)));
+                }
             }
             self.state.host_sessions.insert(id, service.hosts);
             self.state.host_traffic.insert(id, service.traffic);

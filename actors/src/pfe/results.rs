@@ -4,6 +4,7 @@
 
 use super::actor::Pfe;
 use super::control::Events;
+use actix::Context;
 use backends::filter::ServerState;
 use conf::model::{self, TableId};
 use protocols::control::Reply;
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 
 impl Pfe {
     /// Takes over what the check engine found, and follows up.
-    pub(super) fn host_status(&mut self, hosts: Vec<HostStatus>) {
+    pub(super) fn host_status(&mut self, hosts: Vec<HostStatus>, ctx: &mut Context<Self>) {
         let mut tables: BTreeSet<TableId> = BTreeSet::new();
         let mut events = Vec::new();
         for status in hosts {
@@ -46,7 +47,7 @@ impl Pfe {
         self.changed(&tables, Vec::new());
         // The question goes through all hosts.
         if self.held && !self.state.unheard() {
-            self.let_go();
+            self.let_go(ctx);
         }
     }
 

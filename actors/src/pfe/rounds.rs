@@ -85,7 +85,7 @@ impl Pfe {
         }
     }
 
-    fn decided(&mut self, decided: Decided) {
+    fn decided(&mut self, decided: Decided, ctx: &mut Context<Self>) {
         let id = decided.service.id;
         let known = self.redirects.get(&id);
         // After a reload the id may be another redirection's.
@@ -100,7 +100,7 @@ impl Pfe {
         }
         self.deciding = self.deciding.saturating_sub(1);
         if self.deciding == 0 {
-            self.apply();
+            self.apply(ctx);
             self.decide(Vec::new());
         }
     }
@@ -112,24 +112,26 @@ impl Pfe {
         if self.held {
             let tables = self.state.config.tables.iter();
             let longest = tables.map(|t| t.timeout).max().unwrap_or_default();
-            ctx.run_later(longest + HOLD_SLACK, |pfe, _| pfe.let_go());
+            ctx.run_later(longest + HOLD_SLACK, Pfe::let_go);
         }
     }
 
     /// Ends [`Pfe::hold`].
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn let_go(&mut self, ctx: &mut Context<Self>) {
         // Otherwise the round under way applies.
         if std::mem::take(&mut self.held) && self.deciding == 0 {
-            self.apply();
+            self.apply(ctx);
         }
     }
 
     /// Tells the backend what the redirections decided: after a new configuration everything, later what changed.
-    pub(super) fn apply(&mut self) {
+    pub(super) fn apply(&mut self, ctx: &mut Context<Self>) {
         if self.held {
             return;
         }
         if std::mem::take(&mut self.anew) {
+            // What changed earlier in this round is in it.
+            self.changed.clear();
             self.backend.do_send(Apply {
                 desired: Ruleset {
                     services: self.services.values().cloned().collect(),
@@ -140,6 +142,10 @@ impl Pfe {
         } else if !self.changed.is_empty() {
             self.backend
                 .do_send(Change(std::mem::take(&mut self.changed)));
+        }
+        // Before it was told of services, it had no counters to tell of.
+        if !self.begun {
+            self.look(ctx);
         }
     }
 
@@ -183,8 +189,8 @@ impl Pfe {
 impl Handler<Decided> for Pfe {
     type Result = ();
 
-    fn handle(&mut self, decided: Decided, _: &mut Context<Self>) {
-        self.decided(decided);
+    fn handle(&mut self, decided: Decided, ctx: &mut Context<Self>) {
+        self.decided(decided, ctx);
     }
 }
 

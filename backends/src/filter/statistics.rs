@@ -17,6 +17,9 @@ pub struct ServiceStatistics {
     pub hosts: Vec<(HostId, u64)>,
     /// Packets and bytes per host, where they are counted.
     pub traffic: Vec<(HostId, Traffic)>,
+    /// Packets and bytes of all hosts the service ever had, where they are counted: other than those of `traffic` they
+    /// do not go back when a host goes or gets another id.
+    pub traffic_sum: Option<Traffic>,
 }
 
 /// Packets and bytes of a host's connections, as its packet filter can count them: in the kernel with IP headers, of
@@ -43,6 +46,14 @@ impl AddAssign for Traffic {
 }
 
 impl Traffic {
+    /// What several counted; `None` if there are none.
+    pub fn sum(all: impl Iterator<Item = Traffic>) -> Option<Traffic> {
+        all.reduce(|mut sum, more| {
+            sum += more;
+            sum
+        })
+    }
+
     /// What was added since `before`; a counter that went back was started anew.
     pub fn since(self, before: Traffic) -> Traffic {
         let new = |now: u64, before: u64| now.checked_sub(before).unwrap_or(now);

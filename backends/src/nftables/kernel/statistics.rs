@@ -67,10 +67,12 @@ impl Nftables {
             }
             let sessions_of = |(mark, id): (&u32, &HostId)| Some((*id, of_mark(mark)?.0));
             let traffic_of = |(mark, id): (&u32, &HostId)| Some((*id, *traffic.get(mark)?));
+            let ever = numbered.hosts.values();
             all.push(ServiceStatistics {
                 id: service.id,
                 hosts: hosts.iter().filter_map(sessions_of).collect(),
                 traffic: hosts.iter().filter_map(traffic_of).collect(),
+                traffic_sum: Traffic::sum(ever.filter_map(|mark| traffic.get(mark).copied())),
                 sessions: sessions.get(counter.as_str()).copied().unwrap_or(0),
             });
         }

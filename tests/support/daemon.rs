@@ -101,7 +101,9 @@ impl Launch {
         }
     }
 
-    /// Copies the program into the test's directory if it is where not everybody may go.
+    /// Copies the program into the test's directory if it is where not everybody may go. Another program writes the
+    /// copy: a child that a parallel test starts meanwhile would inherit our descriptor, and while anybody can write
+    /// to a program it cannot be run.
     fn make_reachable(&mut self, scratch: &Scratch) {
         let everybody = |directory: &Path| {
             let mode = std::fs::metadata(directory).map(|m| m.permissions().mode());
@@ -109,7 +111,15 @@ impl Launch {
         };
         if !self.program.ancestors().all(everybody) {
             let copy = scratch.path("relayd");
-            std::fs::copy(&self.program, &copy).unwrap();
+            let mut command = Command::new("cp");
+            assert!(
+                command
+                    .arg(&self.program)
+                    .arg(&copy)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
             self.program = copy;
         }
     }

@@ -4,9 +4,10 @@
 
 use super::model::{At, Chain, Family, Fragment, Hook, Ip, Kind, Rule, Statement, Verdict};
 use super::service::quoted;
-use crate::filter::{FilterError, Relayed, Ruleset};
-use conf::model::VirtualAddress;
+use crate::filter::{FilterError, Relayed, Ruleset, Service};
+use conf::model::{Forward, VirtualAddress};
 use std::fmt::{self, Display, Formatter};
+use std::sync::Arc;
 
 /// Bit of the packet's mark that sends it to this system whatever its address is; other bits stay as they are.
 pub const MARK: u32 = 0x0100_0000;
@@ -111,7 +112,8 @@ fn diverts(relay: &Relayed) -> bool {
 }
 
 /// Refuses relays that would take all that a redirect is for: connections are diverted before they are redirected. A
-/// relay on one interface may serve beside a redirect that is for all of them.
+/// relay on one interface may serve beside a redirect that is for all of them, and any beside `route to`, whose packets
+/// are sent on before they are diverted.
 ///
 /// # Errors
 /// Names both.
@@ -124,7 +126,8 @@ pub fn check(desired: &Ruleset) -> Result<(), FilterError> {
                 && (l.port..=l.port_end.max(l.port)).contains(&port)
                 && (relay.interface.is_none() || relay.interface == l.interface)
         };
-        for service in &desired.services {
+        let translated = |s: &&Arc<Service>| s.forward == Forward::Translate;
+        for service in desired.services.iter().filter(translated) {
             if let Some(listener) = service.listeners.iter().find(taken) {
                 let at = listener.address.with_port(port);
                 return Err(FilterError::Unavailable {
@@ -282,5 +285,20 @@ mod tests {
         verdict(relay("0.0.0.0:80", true, true), None).unwrap();
         verdict(relay("[::]:80", false, true), None).unwrap();
         verdict(relay("192.0.2.9:80", false, false), None).unwrap();
+    }
+
+    #[test]
+    fn a_redirect_that_routes_has_its_packets_before_any_relay() {
+        let mut www = service("www", 1);
+        www.listeners = vec![listener("192.0.2.1", 80)];
+        let with = |service| Ruleset {
+            relays: vec![relay("0.0.0.0:80", false, true)],
+            ..std::iter::once(service).collect()
+        };
+        check(&with(www.clone())).unwrap_err();
+        www.forward = Forward::Route {
+            interface: "lan0".to_owned(),
+        };
+        check(&with(www)).unwrap();
     }
 }

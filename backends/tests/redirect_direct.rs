@@ -216,6 +216,81 @@ fn a_downloads_return_traffic_bypasses_the_balancer() {
     filter.purge().unwrap();
 }
 
+/// Packets counted for one host of the first service.
+fn incoming(filter: &mut Nftables, host: HostId) -> u64 {
+    let traffic = filter.statistics().unwrap().remove(0).traffic;
+    let of_host = traffic.iter().filter(|(id, _)| *id == host);
+    of_host.map(|(_, counted)| counted.packets_in).sum()
+}
+
+#[test]
+fn packets_that_are_not_sent_on_are_not_counted() {
+    if !network::possible() {
+        return;
+    }
+    let network = Direct::new(2);
+    let _servers = start(&network);
+    let mut filter = backend(&network);
+    let mut www = direct(2);
+    www.sticky = true;
+    www.count_traffic = true;
+    filter.apply(&rules(&[&www])).unwrap();
+    for (to, first) in virtuals(PORT).into_iter().zip([1, 101]) {
+        let (mut stream, name) = within(&network.client, move || open(to).unwrap());
+        assert!(alive(&mut stream));
+        let down = usize::from(name == "s1");
+        let host = |n: usize| HostId(first + u32::try_from(n).unwrap());
+        assert!(incoming(&mut filter, host(down)) > 3, "{to}");
+        set_state(&mut www, down, ServerState::Down);
+        filter.apply(&rules(&[&www])).unwrap();
+        let before = [down, 1 - down].map(|n| incoming(&mut filter, host(n)));
+        // Its flow and its client are remembered still.
+        assert!(!alive(&mut stream));
+        let other = format!("s{}", 1 - down);
+        assert_eq!(spread(&network, to, 1), [other]);
+        assert_eq!(incoming(&mut filter, host(down)), before[0], "{to}");
+        assert!(incoming(&mut filter, host(1 - down)) > before[1], "{to}");
+        set_state(&mut www, down, ServerState::Up);
+        filter.apply(&rules(&[&www])).unwrap();
+    }
+    filter.purge().unwrap();
+}
+
+#[test]
+fn maps_of_an_earlier_build_are_removed() {
+    if !network::possible() {
+        return;
+    }
+    let network = Direct::new(1);
+    let _servers = start(&network);
+    // Another order of the key, and a rule that looks there.
+    let text = "table inet relayd { }
+table netdev relayd {
+	comment \"managed by relayd; do not edit\"
+	map flow4 {
+		type mark . ipv4_addr . inet_service . inet_service : mark
+		size 262144
+		flags dynamic,timeout
+		timeout 10m
+	}
+	chain old {
+		meta mark set meta mark . ip saddr . th sport . th dport map @flow4
+	}
+}
+";
+    network.balancer.output("nft", &[text]);
+    let mut filter = backend(&network);
+    filter.apply(&rules(&[&direct(1)])).unwrap();
+    let listing = network.balancer.listing("netdev", "relayd");
+    assert!(listing.contains("map flows4 {"), "{listing}");
+    assert!(!listing.contains("map flow4 {"), "{listing}");
+    assert!(!listing.contains("chain old"), "{listing}");
+    for to in virtuals(PORT) {
+        assert_eq!(spread(&network, to, 2), ["s0"; 2], "{to}");
+    }
+    filter.purge().unwrap();
+}
+
 #[test]
 fn source_hash_and_sticky_clients() {
     if !network::possible() {

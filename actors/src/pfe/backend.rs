@@ -265,6 +265,9 @@ impl Backend {
             return true;
         };
         if let Err(error) = filter.purge() {
+            // Nobody knows how far it came: the next tick writes what shall be there.
+            self.failed = true;
+            count(&self.counters.errors);
             self.tell(&error);
             return false;
         }

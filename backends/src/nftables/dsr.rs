@@ -24,6 +24,10 @@ const CLOSING_SECONDS: u32 = 60;
 
 /// Set that counts packets from clients by host; answers do not come this way.
 const INCOMING: &str = TRAFFIC[0];
+/// Hosts whose packets are counted: while a host is down its elements in [`INCOMING`] stay, but no packet goes there.
+const COUNTED: &str = "counted";
+/// Maps from a flow to the mark of its host.
+pub const FLOWS: [&str; 2] = ["flows4", "flows6"];
 
 const fn netdev(set: Set) -> Set {
     Set {
@@ -55,6 +59,7 @@ pub fn sets() -> Vec<Set> {
     };
     vec![
         netdev(traffic(INCOMING)),
+        netdev(plain(COUNTED, &[Type::Mark], Carries::Nothing)),
         netdev(sessions),
         netdev(service("svc4", SVC4, false)),
         netdev(service("svc6", SVC6, false)),
@@ -64,8 +69,8 @@ pub fn sets() -> Vec<Set> {
         live("slots6", &[Type::Mark]),
         live("live4", &[Type::Address(Ip::V4)]),
         live("live6", &[Type::Address(Ip::V6)]),
-        learned("flow4", FLOW4, FLOW_SECONDS, FLOWS_MAX),
-        learned("flow6", FLOW6, FLOW_SECONDS, FLOWS_MAX),
+        learned(FLOWS[0], FLOW4, FLOW_SECONDS, FLOWS_MAX),
+        learned(FLOWS[1], FLOW6, FLOW_SECONDS, FLOWS_MAX),
         learned("sticky4", STICKY4, STICKY_SECONDS, STICKY_MAX),
         learned("sticky6", STICKY6, STICKY_SECONDS, STICKY_MAX),
     ]
@@ -80,7 +85,7 @@ fn map(kind: [&'static str; 2], ip: Ip) -> &'static str {
 }
 
 fn flow(ip: Ip) -> &'static str {
-    map(["flow4", "flow6"], ip)
+    map(FLOWS, ip)
 }
 
 fn sticky(ip: Ip) -> &'static str {
@@ -212,7 +217,9 @@ pub(super) fn fill(builder: &mut Builder<'_>, interface: &str) {
     let mut add = |prefix: &str, mut rules: Vec<Rule>| {
         // In all but the first chain the mark is that of the host.
         if count && prefix != "d" {
-            rules.insert(0, vec![Statement::MarkIn(INCOMING)]);
+            // A packet of a host that went is not sent on here, and may be another host's in the next chain.
+            let counted = [COUNTED, INCOMING].map(Statement::MarkIn);
+            rules.insert(0, counted.into());
         }
         let chain = Chain { hook: None, rules };
         let name = (Family::Netdev, format!("{prefix}_{name}"));
@@ -243,6 +250,9 @@ fn live(builder: &mut Builder<'_>) {
         let data = Data::Values(vec![Value::from(server.address.ip)]);
         let fragment = &mut builder.fragment;
         fragment.element((Family::Netdev, map), key.clone(), data);
+        if service.count_traffic {
+            fragment.element((Family::Netdev, COUNTED), key.clone(), Data::Nothing);
+        }
         fragment.element((Family::Netdev, "sessions"), key, Data::Nothing);
     }
 }

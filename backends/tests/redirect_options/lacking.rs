@@ -1,11 +1,13 @@
 //! What a system lacks or refuses halfway: redirects work, the rest is told and tried again.
 
+use super::hold;
 use super::network::services::{
     PORT, backend, rules, service, set_state, spread, start_servers, successor, virtuals,
 };
 use super::network::{self, Network};
 use backends::filter::{PacketFilter, Relayed, Ruleset, ServerState, Service};
-use conf::model::RedirectId;
+use backends::nftables::kernel::{Nftables, handle};
+use conf::model::{Mode, RedirectId};
 
 /// The redirect and a relay on port 25 that uses the clients' addresses.
 fn with_relay(service: &Service) -> Ruleset {
@@ -113,6 +115,75 @@ fn a_refusal_of_policy_routing_after_the_rules_leaves_a_true_picture() {
         ["policy routing of relays (table 7497068) is set now"]
     );
     assert!(!policy_routing(&network));
+    filter.purge().unwrap();
+}
+
+#[test]
+fn a_purge_that_leaves_policy_routing_is_told_and_a_clean_stop_removes_it() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(2);
+    let _servers = start_servers(&network);
+    let mut filter = backend(&network);
+    let www = service("www", 2);
+    let mut desired = with_relay(&www);
+    // The rule of IPv6 is removed after what is refused for IPv4.
+    desired.relays[0].listen = "[fd01::1]:25".parse().unwrap();
+    let routing = || {
+        let rules = network.balancer.output("ip", &["-6", "rule", "show"]);
+        rules.contains("lookup 7497068")
+    };
+    filter.apply(&desired).unwrap();
+    rename(&network, "lo", "lo0");
+    filter.purge().unwrap();
+    assert_eq!(network.balancer.output("nft", &["list", "ruleset"]), "");
+    // The redirects come back; that something is left is told, once.
+    filter.apply(&rules(&[&www])).unwrap();
+    assert_eq!(spread(&network, virtuals(PORT)[0], 2).len(), 2);
+    let told = ticks(&mut filter, 6);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].ends_with("it is tried again"), "{told:?}");
+    assert!(routing());
+
+    filter.purge().unwrap();
+    filter.release().unwrap_err();
+    rename(&network, "lo0", "lo");
+    filter.release().unwrap();
+    assert!(!routing());
+}
+
+#[test]
+fn a_wrong_picture_of_the_kernel_is_put_right_by_the_next_choice() {
+    if !network::possible() {
+        return;
+    }
+    let network = Network::new(2);
+    let _servers = start_servers(&network);
+    network.balancer.enter();
+    // Two backends on one socket: the kernel takes both for the owner of the table.
+    let socket = handle().unwrap();
+    let mut filter = Nftables::over("relayd", socket.try_clone().unwrap()).unwrap();
+    let mut www = service("www", 2);
+    www.mode = Mode::LeastStates;
+    filter.apply(&rules(&[&www])).unwrap();
+    let [to, _] = virtuals(PORT);
+    let connections = hold(&network, to, 3);
+    assert_eq!(connections.len(), 3);
+    let mut other = Nftables::over("relayd", socket).unwrap();
+    other.apply(&rules(&[])).unwrap();
+    assert!(!has_chain(&network, "r_www"));
+    // The choice of the second finds nothing of what it would change.
+    assert_eq!(ticks(&mut filter, 1), [""; 0]);
+    assert!(has_chain(&network, "r_www"));
+    // What was not written then is written now: the host with fewer connections is next.
+    ticks(&mut filter, 1);
+    let names: Vec<&str> = connections.iter().map(|(_, n)| n.as_str()).collect();
+    let fewer = match names.iter().filter(|n| **n == "s0").count() {
+        0 | 1 => "s0",
+        _ => "s1",
+    };
+    assert_eq!(spread(&network, to, 1), [fewer]);
     filter.purge().unwrap();
 }
 

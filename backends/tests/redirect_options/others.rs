@@ -52,19 +52,27 @@ fn without_ownership_a_flushed_table_is_restored() {
         [""; 0],
         "own changes are not foreign ones"
     );
-    assert!(filter.watch().is_some());
     for command in [
         vec!["flush", "chain", "inet", "relayd", "r_www"],
         vec!["flush", "map", "inet", "relayd", "live4"],
         vec!["flush", "ruleset"],
     ] {
+        // The kernel tells of it, and nobody need wait for the next tick.
+        let watch = socket2::Socket::from(filter.watch().unwrap());
+        let mut told = || {
+            let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+            watch.recv_with_flags(&mut [], flags).is_ok()
+        };
+        assert!(!told(), "{command:?}");
         network.balancer.output("nft", &command);
-        let notices = filter.tick().unwrap();
+        network::until("the kernel tells", &mut told);
+        let line = "nftables table relayd was changed by somebody else and is restored";
         assert_eq!(
-            notices,
-            ["nftables table relayd was changed by somebody else and is restored"],
+            filter.restore().unwrap().as_deref(),
+            Some(line),
             "{command:?}"
         );
+        assert_eq!(filter.tick().unwrap(), [""; 0], "{command:?}");
         for to in virtuals(PORT) {
             assert_eq!(spread(&network, to, 2), ["s1", "s1"], "{command:?}");
         }

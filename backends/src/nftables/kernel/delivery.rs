@@ -46,6 +46,11 @@ fn object() -> String {
 }
 
 impl State {
+    /// Whether this process changed the policy routing, or would have.
+    pub(super) fn touched(&self) -> bool {
+        self.delivery.is_some() || self.refused
+    }
+
     /// Makes the policy routing equal to `wanted`; answers how many rules and routes were added.
     fn set(&mut self, wanted: Families) -> io::Result<usize> {
         self.families = None;
@@ -169,7 +174,17 @@ impl Nftables {
         Ok(())
     }
 
+    /// The rules are gone: the policy routing goes, too. A refusal is told, and tried again.
+    pub(super) fn forget_delivery(&mut self) {
+        self.relays.installed.clear();
+        self.relays.lacking = false;
+        self.settle(Families::default());
+    }
+
     /// Removes the policy routing, also that of an earlier process.
+    ///
+    /// # Errors
+    /// The kernel refused.
     pub(super) fn remove_delivery(&mut self) -> Result<(), FilterError> {
         self.relays.installed.clear();
         self.relays.needed = Families::default();

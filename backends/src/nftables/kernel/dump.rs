@@ -23,6 +23,12 @@ const ATTRIBUTES: usize = 20;
 const TABLE_NAME: u16 = 1;
 /// `NFTA_TABLE_USE`: how many chains, sets and objects are in it.
 const TABLE_USE: u16 = 3;
+/// `NFTA_SET_NAME`
+const SET_NAME: u16 = 2;
+/// `NFTA_SET_FLAGS`
+const SET_FLAGS: u16 = 3;
+/// `NFT_SET_ANONYMOUS`
+const ANONYMOUS: u32 = 1;
 /// `NFTA_TABLE_USERDATA`
 const TABLE_USER_DATA: u16 = 6;
 
@@ -154,6 +160,24 @@ pub fn objects(
     let kind = libc::NFT_MSG_GETOBJ;
     all(netlink, protocol(family), Some(name), kind, |message| {
         found.extend(raw::object(message));
+    })?;
+    Ok(found)
+}
+
+/// Names of the sets and maps of a table, without those inside rules.
+///
+/// # Errors
+/// The kernel could not be asked, or has no such table (`ENOENT`).
+pub fn sets(netlink: &mut Netlink, family: Family, table: &str) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let kind = libc::NFT_MSG_GETSET;
+    all(netlink, protocol(family), Some(table), kind, |message| {
+        let block = message.get(ATTRIBUTES..).unwrap_or_default();
+        let flags = find(block, SET_FLAGS).and_then(u32_be).unwrap_or(0);
+        let name = find(block, SET_NAME).and_then(|n| n.strip_suffix(&[0]));
+        if flags & ANONYMOUS == 0 {
+            found.extend(name.map(|n| String::from_utf8_lossy(n).into_owned()));
+        }
     })?;
     Ok(found)
 }

@@ -5,10 +5,9 @@
 use super::adopt::OWNED;
 use super::{Nftables, dump, raw};
 use crate::filter::FilterError;
+use crate::nftables::dsr::FLOWS;
 use crate::nftables::model::Family;
 use nftnl::nftnl_sys::libc;
-
-const FLOWS: [&str; 2] = ["flow4", "flow6"];
 
 impl Nftables {
     /// Forgets the flows whose host's mark equals `mark` under `mask`; answers how many.

@@ -5,55 +5,56 @@
 use super::adopt::{LIVE, OWNED};
 use super::change::Change;
 use super::transaction::Transaction;
-use super::{Installed, Nftables, dump, encode};
+use super::{Balance, Installed, Nftables, dump, encode};
 use crate::filter::diff::Pair;
 use crate::filter::{FilterError, Ruleset, Service};
-use crate::nftables::layout;
 use crate::nftables::model::{Element, Family, Fragment, Key, Name, Set, SetName, Value};
 use crate::nftables::service::{self, Context};
+use crate::nftables::{dsr, layout};
+use nftnl::nftnl_sys::libc;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Set of connections by limited host.
 const CAP: &str = "cap";
-/// Sets that a resynchronisation leaves alone: numbers and what the packet path learned.
+/// Sets that a resynchronisation leaves alone: numbers and what the packet path learned. One whose key or data changes
+/// needs another name: what an earlier build left cannot be declared anew.
 const KEPT: [&str; 7] = [
     "ids",
     "sticky4",
     "sticky6",
-    "flow4",
-    "flow6",
-    "traffic_in",
-    "traffic_out",
+    dsr::FLOWS[0],
+    dsr::FLOWS[1],
+    layout::TRAFFIC[0],
+    layout::TRAFFIC[1],
 ];
 /// From this many counters on, the whole set is read.
 const ASKED_MAX: usize = 100;
 
 impl Nftables {
-    fn context(&mut self, service: &Service) -> Result<Context, FilterError> {
+    fn context(&mut self, service: &Service, balance: &Balance) -> Result<Context, FilterError> {
         let label = match &service.tag {
             Some(tag) => Some(self.labels.bit(&service.name, &tag.name)?),
             None => None,
         };
-        let installed = self.installed.get(&service.name);
         Ok(Context {
             numbered: self.numbers.assign(service)?.clone(),
             label,
-            picks: installed.map(|i| i.picks.clone()).unwrap_or_default(),
-            remaining: installed.map(|i| i.remaining.clone()).unwrap_or_default(),
+            picks: balance.picks.clone(),
+            remaining: balance.remaining.clone(),
         })
     }
 
     /// The part of one service as it shall be now.
-    pub(super) fn build(&mut self, service: &Service) -> Result<Installed, FilterError> {
-        let context = self.context(service)?;
-        let known = self.installed.get(&service.name);
+    pub(super) fn build(
+        &mut self,
+        service: &Service,
+        balance: Balance,
+    ) -> Result<Installed, FilterError> {
+        let context = self.context(service, &balance)?;
         Ok(Installed {
             fragment: service::fragment(service, &context),
             limits: service::limits(service, &context),
-            picks: context.picks,
-            remaining: context.remaining,
-            sessions: known.map_or(0, |i| i.sessions),
-            overflows: known.map_or(0, |i| i.overflows),
+            balance,
         })
     }
 
@@ -63,7 +64,11 @@ impl Nftables {
         services: impl Iterator<Item = &'a Service>,
     ) -> Result<BTreeMap<String, Installed>, FilterError> {
         services
-            .map(|service| Ok((service.name.clone(), self.build(service)?)))
+            .map(|service| {
+                let known = self.installed.get(&service.name);
+                let balance = known.map(|i| i.balance.clone()).unwrap_or_default();
+                Ok((service.name.clone(), self.build(service, balance)?))
+            })
             .collect()
     }
 
@@ -166,6 +171,20 @@ impl Nftables {
         for set in self.sets.iter().filter(|s| s.family == family) {
             transaction.declare_set(set);
         }
+    }
+
+    /// Sets of another build that are in a table of ours.
+    fn unknown_sets(&mut self, family: Family) -> Result<Vec<Name>, FilterError> {
+        let names = match dump::sets(&mut self.netlink, family, &self.table) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Vec::new(),
+            answer => self.asked(answer)?,
+        };
+        let known = |name: &str| {
+            let mut sets = self.sets.iter();
+            sets.any(|s| s.family == family && s.name == name)
+        };
+        let unknown = names.into_iter().filter(|name| !known(name));
+        Ok(unknown.map(|name| (family, name)).collect())
     }
 
     /// A transaction for the difference.
@@ -298,6 +317,7 @@ impl Nftables {
         }
         let mut old_chains = Vec::new();
         let mut old_objects = Vec::new();
+        let mut old_sets = Vec::new();
         for family in families {
             if family == Family::Inet || old_netdev {
                 let chains = dump::chains(&mut self.netlink, family, &self.table);
@@ -307,6 +327,7 @@ impl Nftables {
                 let objects = self.asked(objects)?;
                 let objects = objects.into_iter();
                 old_objects.extend(objects.map(|(name, kind, _)| ((family, name), kind)));
+                old_sets.extend(self.unknown_sets(family)?);
             }
             self.declare(&mut transaction, family);
             transaction.flush_table();
@@ -329,6 +350,9 @@ impl Nftables {
         }
         for (set, slots) in all().flat_map(|f| &f.slots) {
             transaction.add_slots(*set, slots.iter());
+        }
+        for name in &old_sets {
+            transaction.delete_set(name);
         }
         let chains: BTreeSet<&Name> = all().flat_map(|f| f.chains.keys()).collect();
         for name in old_chains.iter().filter(|n| !chains.contains(n)) {

@@ -76,6 +76,14 @@ pub fn handle() -> Result<OwnedFd, FilterError> {
 #[derive(Debug, Default)]
 struct Installed {
     fragment: Fragment,
+    balance: Balance,
+    /// Limits in its rules, by mark.
+    limits: BTreeMap<u32, u32>,
+}
+
+/// What the rules of one redirect say because of its connections.
+#[derive(Clone, Debug, Default)]
+struct Balance {
     /// Pick lists of `least-states`.
     picks: BTreeMap<super::model::Ip, Vec<u32>>,
     /// Limits, and what limited hosts may still get once there was an overflow.
@@ -84,8 +92,6 @@ struct Installed {
     sessions: u64,
     /// Overflows at the last tick.
     overflows: u64,
-    /// Limits in its rules, by mark.
-    limits: BTreeMap<u32, u32>,
 }
 
 /// The backend.
@@ -285,8 +291,11 @@ impl PacketFilter for Nftables {
 
     fn release(&mut self) -> Result<(), FilterError> {
         if self.flags.is_none() {
-            // The table is not ours, and nothing was installed by us.
-            return Ok(());
+            // The table is not ours, or was purged; policy routing may be left that we could not remove then.
+            return match self.relays.touched() {
+                true => self.remove_delivery(),
+                false => Ok(()),
+            };
         }
         self.withdraw()?;
         self.resync = true;
@@ -315,7 +324,8 @@ impl PacketFilter for Nftables {
         self.counted.clear();
         self.installed.clear();
         self.current = Ruleset::default();
-        self.remove_delivery()
+        self.forget_delivery();
+        Ok(())
     }
 
     fn preview(&self, desired: &Ruleset) -> String {

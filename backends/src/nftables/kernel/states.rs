@@ -4,7 +4,7 @@
 
 use super::change::Change;
 use super::socket::Netlink;
-use super::{Installed, Nftables, conntrack, dump};
+use super::{Balance, Installed, Nftables, conntrack, dump};
 use crate::filter::diff::Pair;
 use crate::filter::{FilterError, Service, TableChange, diff};
 use crate::nftables::model::{Family, HOST_MASK, Ip, REDIRECT_MASK};
@@ -177,15 +177,20 @@ impl Nftables {
         if !self.disturbed {
             return Ok(None);
         }
-        self.resync = true;
-        let current = self.current.clone();
-        self.own()?;
-        self.install_with_relays(&current, &[])?;
+        self.write_anew()?;
         self.disturbed = false;
         Ok(Some(format!(
             "nftables table {} was changed by somebody else and is restored",
             self.table
         )))
+    }
+
+    /// Everything from scratch, which needs no picture of the kernel.
+    fn write_anew(&mut self) -> Result<(), FilterError> {
+        self.resync = true;
+        let current = self.current.clone();
+        self.own()?;
+        self.install_with_relays(&current, &[])
     }
 
     fn packets(&mut self, counter: &str) -> Result<u64, FilterError> {
@@ -215,18 +220,25 @@ impl Nftables {
             let Some(installed) = self.installed.get_mut(&service.name) else {
                 continue;
             };
-            let new = sessions.saturating_sub(installed.sessions);
-            installed.sessions = sessions;
+            let known = &mut installed.balance;
+            let new = sessions.saturating_sub(known.sessions);
             let expected = usize::try_from(new)
                 .unwrap_or(usize::MAX)
                 .min(slots::PICKS_MAX);
             let picks = picks(&service, &numbered, counts, expected);
-            if installed.picks != picks {
-                installed.picks = picks;
-                changed.push(service);
+            if known.picks == picks {
+                known.sessions = sessions;
+                continue;
             }
+            let balance = Balance {
+                picks,
+                remaining: known.remaining.clone(),
+                sessions,
+                overflows: known.overflows,
+            };
+            changed.push((service, balance));
         }
-        self.rebuild(&changed, true)
+        self.rebuild(changed, true)
     }
 
     /// The kernel counts a connection for every host it tried, also for those that passed it on. After an overflow, the
@@ -242,10 +254,11 @@ impl Nftables {
             for ip in Ip::BOTH {
                 overflows += self.packets(&format!("o{}_{name}", ip.digit()))?;
             }
-            let known = self.installed.get(&service.name).map_or(0, |i| i.overflows);
-            if overflows == known {
+            let known = self.installed.get(&service.name).map(|i| &i.balance);
+            let Some(known) = known.filter(|known| known.overflows != overflows) else {
                 continue;
-            }
+            };
+            let mut balance = known.clone();
             let mut remaining = BTreeMap::new();
             for server in &service.servers {
                 if let Some(limit) = server.max_connections {
@@ -255,21 +268,24 @@ impl Nftables {
                     remaining.insert(mark, (limit, limit.saturating_sub(used)));
                 }
             }
-            if let Some(installed) = self.installed.get_mut(&service.name) {
-                installed.overflows = overflows;
-                installed.remaining = remaining;
-            }
-            changed.push(service);
+            balance.overflows = overflows;
+            balance.remaining = remaining;
+            changed.push((service, balance));
         }
-        self.rebuild(&changed, false)
+        self.rebuild(changed, false)
     }
 
-    /// Writes services anew in one transaction; with `restart`, their choice of hosts begins at the first slot.
-    fn rebuild(&mut self, services: &[Arc<Service>], restart: bool) -> Result<(), FilterError> {
+    /// Writes services anew in one transaction; with `restart`, their choice of hosts begins at the first slot. What is
+    /// known of them changes only with the kernel.
+    fn rebuild(
+        &mut self,
+        services: Vec<(Arc<Service>, Balance)>,
+        restart: bool,
+    ) -> Result<(), FilterError> {
         let mut change = Change::default();
         let mut parts = Vec::new();
-        for service in services {
-            let new: Installed = self.build(service)?;
+        for (service, balance) in services {
+            let new: Installed = self.build(&service, balance)?;
             if let Some(old) = self.installed.get(&service.name) {
                 change.compare(&old.fragment, &new.fragment);
             }
@@ -280,7 +296,10 @@ impl Nftables {
             change.capped.extend(new.limits.keys());
             parts.push((service.name.clone(), new));
         }
-        self.update(&change)?;
+        if self.update(&change).is_err() {
+            // Our picture of the kernel was wrong; the next tick balances again.
+            return self.write_anew();
+        }
         self.installed.extend(parts);
         Ok(())
     }

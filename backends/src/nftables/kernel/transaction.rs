@@ -131,6 +131,27 @@ impl Transaction {
         self.add(&message, || format!("map {}", set.name));
     }
 
+    /// Deletes a set that no rule refers to any more.
+    pub fn delete_set(&mut self, (family, name): &Name) {
+        self.select(*family);
+        let message = SetMessage {
+            family: self.protocol(),
+            table: self.name.clone(),
+            name: text(name),
+            id: 0,
+            flags: 0,
+            key: (0, 0),
+            data: None,
+            concat: Vec::new(),
+            size: None,
+            timeout: None,
+            user_data: Vec::new(),
+            counter: false,
+            kind: libc::NFT_MSG_DELSET as u16,
+        };
+        self.add(&message, || format!("map {name}"));
+    }
+
     fn next_id(&mut self) -> u32 {
         let id = self.next_set;
         self.next_set += 1;

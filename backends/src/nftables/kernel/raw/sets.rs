@@ -43,7 +43,10 @@ impl Message for SetMessage {
         self.kind
     }
     fn flags(&self) -> u16 {
-        sys::libc::NLM_F_CREATE as u16
+        match i32::from(self.kind) {
+            sys::libc::NFT_MSG_NEWSET => sys::libc::NLM_F_CREATE as u16,
+            _ => 0,
+        }
     }
     fn family(&self) -> u16 {
         self.family

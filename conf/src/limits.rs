@@ -154,8 +154,10 @@ pub const SHARED_TABLES_MAX: usize = 4096;
 /// Relays whose sessions relay processes count together, by the highest id; beyond, each process has its part of
 /// `session max`.
 pub const SHARED_RELAYS_MAX: usize = 4096;
-/// Clients of one relay process that all know of; when there are more, some are counted by each process for itself.
-/// 12 bytes each, touched only by clients.
+/// Places for the clients of one relay process that all know of, those of relays with `session max per client`. A
+/// client fits into eight of them: from about 15,000 clients on, one or another finds all of its own taken and is
+/// counted by each process for itself. 12 bytes each, in memory once a client looks there, and all of a process's once
+/// it has died.
 pub const SHARED_CLIENTS_MAX: usize = 65_536;
 /// Most sessions that may wait for one table (`queue`).
 pub const QUEUE_MAX: i64 = 65_536;

@@ -1,5 +1,5 @@
 //! The clients of relays: how many sessions each has, over all relay processes.
-//! Owns a table of places for each process; a client that has no session there has no place.
+//! Owns a table of places for each process; a client has one there while it has sessions of a relay that limits them.
 //! Must never move a client from one place to another: other processes read while the owner writes.
 //!
 //! A client is found by a number made of its relay and address under a key of the daemon's own, so nobody outside can
@@ -110,7 +110,7 @@ impl Board {
     }
 
     /// Process `number` wants to begin a session of a client that may have at most `max`.
-    pub fn count_client(&self, number: u32, client: Client, max: Option<u32>) -> Counted {
+    pub fn count_client(&self, number: u32, client: Client, max: u32) -> Counted {
         let process = number as usize;
         let own = self
             .places(process, client)
@@ -125,7 +125,7 @@ impl Board {
         if !place.used() {
             place.rename(client);
         }
-        match insist(number, place.count, max, || self.of_client(client)) {
+        match insist(number, place.count, Some(max), || self.of_client(client)) {
             true => u32::try_from(index).map_or(Counted::Unseen, Counted::At),
             false => Counted::Full,
         }
@@ -138,7 +138,7 @@ impl Board {
         }
     }
 
-    /// Forgets the clients of a process that is no more.
+    /// Forgets the clients of a process that is no more. Reads its whole table, which on Linux is in memory from then on.
     pub(super) fn clear_clients(&self, process: usize) {
         for index in 0..SETS * WAYS {
             zero(self.place(process, index).map(|place| place.count));

@@ -323,7 +323,7 @@ fn down(own: &AtomicU32) {
 }
 
 fn zero(cell: Option<&AtomicU32>) {
-    // Reading first leaves pages alone that were never used.
+    // Reading first keeps a page clean that was never used. Linux gives memory to it all the same.
     if let Some(cell) = cell
         && cell.load(SeqCst) != 0
     {

@@ -110,13 +110,13 @@ fn a_client_is_counted_over_processes_and_forgotten() {
     assert_ne!(client, board.client(RelayId(2), address));
     let mut places = Vec::new();
     for number in [0, 2, 2] {
-        match board.count_client(number, client, Some(3)) {
+        match board.count_client(number, client, 3) {
             Counted::At(place) => places.push((number, place)),
             other => panic!("{other:?}"),
         }
     }
     for number in 0..3 {
-        assert_eq!(board.count_client(number, client, Some(3)), Counted::Full);
+        assert_eq!(board.count_client(number, client, 3), Counted::Full);
     }
     assert_eq!(board.of_client(client), 3);
     // What a dead process held is free; the others' places stay.
@@ -129,7 +129,7 @@ fn a_client_is_counted_over_processes_and_forgotten() {
     board.uncount_client(number, place);
     board.uncount_client(u32::MAX, u32::MAX);
     assert_eq!(board.of_client(client), 0);
-    assert_eq!(board.count_client(u32::MAX, client, None), Counted::Unseen);
+    assert_eq!(board.count_client(u32::MAX, client, 1), Counted::Unseen);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_full_table_says_so_and_places_are_used_again() {
     let board = board();
     board.join(0);
     let clients = |set: u64| (0..9).map(move |n| Client(set + n * clients::SETS as u64));
-    let counted = |client| board.count_client(0, client, Some(1));
+    let counted = |client| board.count_client(0, client, 1);
     let places: Vec<_> = clients(5).map(counted).collect();
     let unseen = |place: &&Counted| **place == Counted::Unseen;
     assert_eq!(places.iter().filter(unseen).count(), 1);
@@ -186,7 +186,7 @@ fn threads_never_exceed_the_limit_of_a_client() {
                 for round in 0..30_000_u32 {
                     let which = (round * 7 + number) % 12;
                     let client = Client(u64::from(which) * clients::SETS as u64);
-                    if let Counted::At(place) = board.count_client(number, client, Some(MAX)) {
+                    if let Counted::At(place) = board.count_client(number, client, MAX) {
                         let held = &held[which as usize];
                         assert!(held.fetch_add(1, SeqCst) < MAX);
                         entered += 1;

@@ -75,8 +75,17 @@ pub struct Place {
     relay: RelayId,
     /// Address or network.
     client: IpAddr,
-    /// Where all processes see the client.
+    /// Where all processes see the client, if its number is limited.
     seen: Option<u32>,
+    /// It counts as a session of the relay.
+    begun: bool,
+}
+
+/// What a client and a relay had in this process before one more.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    client: u32,
+    relay: u32,
 }
 
 impl Drop for Place {
@@ -89,7 +98,9 @@ impl Drop for Place {
             *by_client = HashMap::new();
         }
         less(&mut clients.by_relay.borrow_mut(), self.relay);
-        clients.seat.ended(self.relay);
+        if self.begun {
+            clients.seat.ended(self.relay);
+        }
         if let Some(place) = self.seen {
             clients.seat.uncount_client(place);
         }
@@ -120,52 +131,60 @@ impl Clients {
         if room.used >= room.most {
             return Err(Limit::Process);
         }
-        let client = network(client);
-        if !self.seat.begin(relay, self.of_relay(relay), max.all) {
-            return Err(Limit::Relay);
-        }
         // From here on an error gives back what was taken.
-        let mut place = self.enter(relay, client);
-        let others = self.of_client(relay, client) - 1;
-        place.seen = match self.seat.count_client(relay, client, max.client) {
-            Counted::At(seen) => Some(seen),
-            Counted::Full => return Err(Limit::Client),
-            // Rather a client with too many than one with none: it has its limit in this process.
-            Counted::Unseen if max.client.is_some_and(|max| others >= max) => {
+        let (mut place, before) = self.enter(relay, network(client));
+        if let Some(max) = max.client {
+            // Those that began before the relay had this limit are known to their process only.
+            if before.client >= max {
                 return Err(Limit::Client);
             }
-            Counted::Unseen => None,
-        };
+            place.seen = match self.seat.count_client(relay, place.client, max) {
+                Counted::At(seen) => Some(seen),
+                Counted::Full => return Err(Limit::Client),
+                // Rather a client with too many than one with none: it has its limit in this process.
+                Counted::Unseen => None,
+            };
+        }
         let crowded = room.short || room.used >= room.most - room.most / limits::CROWDED_PART;
-        if crowded && others as usize > room.used / limits::CROWDED_SHARE {
+        if crowded && before.client as usize > room.used / limits::CROWDED_SHARE {
             return Err(Limit::Share);
         }
-        Ok(place)
+        // Last: a client that may have no more must not hold a place of the relay's even for a moment.
+        place.begun = self.seat.begin(relay, before.relay, max.all);
+        match place.begun {
+            true => Ok(place),
+            false => Err(Limit::Relay),
+        }
     }
 
-    /// Counts a session.
-    fn enter(self: &Rc<Self>, relay: RelayId, client: IpAddr) -> Place {
-        let mut by_client = self.by_client.borrow_mut();
-        *by_client.entry((relay, client)).or_default() += 1;
-        *self.by_relay.borrow_mut().entry(relay).or_default() += 1;
-        Place {
+    /// Counts a session; answers what there was before.
+    fn enter(self: &Rc<Self>, relay: RelayId, client: IpAddr) -> (Place, Before) {
+        let before = Before {
+            client: more(&mut self.by_client.borrow_mut(), (relay, client)),
+            relay: more(&mut self.by_relay.borrow_mut(), relay),
+        };
+        let place = Place {
             clients: Rc::clone(self),
             relay,
             client,
             seen: None,
-        }
+            begun: false,
+        };
+        (place, before)
     }
 
     /// Running sessions of a relay.
     pub fn of_relay(&self, relay: RelayId) -> u32 {
         self.by_relay.borrow().get(&relay).copied().unwrap_or(0)
     }
+}
 
-    /// Those of one client.
-    fn of_client(&self, relay: RelayId, client: IpAddr) -> u32 {
-        let key = (relay, client);
-        self.by_client.borrow().get(&key).copied().unwrap_or(0)
-    }
+/// One more; answers how many there were.
+fn more<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, key: K) -> u32 {
+    let count = counts.entry(key).or_default();
+    let before = *count;
+    *count = before.saturating_add(1);
+    before
 }
 
 fn less<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, u32>, key: K) {
@@ -213,13 +232,8 @@ mod tests {
     }
 
     fn place(clients: &Rc<Clients>, relay: RelayId, client: &str) -> Place {
-        let room = Room {
-            used: 0,
-            most: 1000,
-            short: false,
-        };
         clients
-            .admit(relay, SessionMax::default(), ip(client), room)
+            .admit(relay, SessionMax::default(), ip(client), ROOMY)
             .unwrap()
     }
 
@@ -273,24 +287,77 @@ mod tests {
         assert_eq!(clients.of_relay(relay), 91);
     }
 
+    const ROOMY: Room = Room {
+        used: 0,
+        most: 1000,
+        short: false,
+    };
+
+    /// The counts of three processes with a board, and the board.
+    fn three() -> (Vec<Rc<Clients>>, Board) {
+        let descriptor = Board::create().unwrap();
+        let board = || Board::map(descriptor.as_fd()).unwrap();
+        let clients = |number| {
+            let seat = Rc::new(Seat::new(number));
+            seat.take(board());
+            seat.set_processes(3);
+            Clients::new(&seat)
+        };
+        ((0..3).map(clients).collect(), board())
+    }
+
+    #[test]
+    fn without_a_limit_no_place_of_the_board_is_taken() {
+        let (clients, board) = three();
+        let (relay, address) = (RelayId(1), ip("192.0.2.1"));
+        let admit = |number: usize, max| {
+            let max = SessionMax {
+                all: None,
+                client: max,
+            };
+            clients[number].admit(relay, max, address, ROOMY)
+        };
+        let held: Vec<_> = (0..3).map(|_| admit(0, None).unwrap()).collect();
+        assert!(held.iter().all(|place| place.seen.is_none()));
+        assert_eq!(board.of_client(board.client(relay, address)), 0);
+        assert_eq!(board.sessions(relay), 3);
+        // A limit that comes later finds them in their own process.
+        assert_eq!(admit(0, Some(3)).map(drop), Err(Limit::Client));
+        assert_eq!(admit(1, Some(3)).map(drop), Ok(()));
+        drop(held);
+        assert_eq!(board.sessions(relay), 0);
+    }
+
+    #[test]
+    fn a_client_at_its_limit_takes_nothing_from_the_relay() {
+        let (clients, board) = three();
+        let (relay, one, two) = (RelayId(1), ip("192.0.2.1"), ip("192.0.2.2"));
+        let max = SessionMax {
+            all: Some(3),
+            client: Some(2),
+        };
+        let admit = |number: usize, client| clients[number].admit(relay, max, client, ROOMY);
+        let mut held: Vec<_> = (0..2).map(|n| admit(n, one).unwrap()).collect();
+        held.push(admit(2, two).unwrap());
+        // Both limits are reached: it is the client's that is looked at first.
+        assert_eq!(admit(2, one).map(drop), Err(Limit::Client));
+        // Whom the relay has no room for, that client's place is free again.
+        for _ in 0..5 {
+            assert_eq!(admit(1, two).map(drop), Err(Limit::Relay));
+        }
+        assert_eq!(board.of_client(board.client(relay, two)), 1);
+        assert_eq!(board.sessions(relay), 3);
+        held.remove(0);
+        assert_eq!(admit(1, two).map(drop), Ok(()));
+        drop(held);
+        assert_eq!(board.sessions(relay), 0);
+    }
+
     #[test]
     fn limits_hold_over_processes_and_a_session_counts_where_it_began() {
-        let descriptor = Board::create().unwrap();
-        let clients: Vec<_> = (0..3)
-            .map(|number| {
-                let seat = Rc::new(Seat::new(number));
-                seat.take(Board::map(descriptor.as_fd()).unwrap());
-                seat.set_processes(3);
-                Clients::new(&seat)
-            })
-            .collect();
-        let room = Room {
-            used: 0,
-            most: 1000,
-            short: false,
-        };
+        let (clients, _board) = three();
         let admit = |number: usize, client: &str, max| {
-            clients[number].admit(RelayId(1), max, ip(client), room)
+            clients[number].admit(RelayId(1), max, ip(client), ROOMY)
         };
         let mut max = SessionMax {
             all: Some(5),
@@ -306,18 +373,18 @@ mod tests {
         // A place is free for whichever process comes next.
         held.remove(0);
         assert_eq!(admit(2, one, max).map(drop), Ok(()));
-        // A limit that is set later knows the sessions that began before.
+        // A limit that is changed later knows the sessions that began before.
         max.client = Some(3);
         assert_eq!(admit(0, one, max).map(drop), Err(Limit::Client));
         // Relays beyond the board have parts that add up.
         let far = RelayId(u32::MAX);
         let places: Vec<_> = (0..12)
-            .filter_map(|n| clients[n % 3].admit(far, max, ip(two), room).ok())
+            .filter_map(|n| clients[n % 3].admit(far, max, ip(two), ROOMY).ok())
             .collect();
         assert_eq!(places.len(), 3);
         max.client = None;
         let more: Vec<_> = (0..12)
-            .filter_map(|n| clients[n % 3].admit(far, max, ip(two), room).ok())
+            .filter_map(|n| clients[n % 3].admit(far, max, ip(two), ROOMY).ok())
             .collect();
         assert_eq!(places.len() + more.len(), 5);
     }

@@ -115,14 +115,15 @@ impl Seat {
         }
     }
 
-    /// Counts one more session of a client where all processes see it, or says that none does.
-    pub(super) fn count_client(&self, relay: RelayId, client: IpAddr, max: Option<u32>) -> Counted {
+    /// Counts one more session of a client that may have at most `max`, where all processes see it, or says that none
+    /// does.
+    pub(super) fn count_client(&self, relay: RelayId, client: IpAddr, max: u32) -> Counted {
         let board = self.board.borrow();
         let Some(board) = &*board else {
             return Counted::Unseen;
         };
         let counted = board.count_client(self.number, board.client(relay, client), max);
-        if counted == Counted::Unseen && max.is_some() {
+        if counted == Counted::Unseen {
             self.unseen.set(self.unseen.get().wrapping_add(1));
         }
         counted

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 
-/// Makes memory of `count` words, all 0; pages that are never written to cost nothing. Processes that get the
-/// descriptor cannot change its size.
+/// Makes memory of `count` words, all 0; pages cost nothing until they are used, on Linux also if only read. Processes
+/// that get the descriptor cannot change its size.
 ///
 /// # Errors
 /// Those of the system.

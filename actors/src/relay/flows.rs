@@ -80,7 +80,7 @@ impl Flow {
     /// Counts bytes that went through.
     fn moved(&self, context: &Context, from: From, now: u32, count: usize) {
         self.active.set(now);
-        let host = self.guard.as_ref().map(|g| g.host().parts.id);
+        let host = || self.guard.as_ref().map(|g| g.host().parts.id);
         let forwards = &context.forwards;
         forwards.moved(&self.relay, host, from, 1, count as u64);
         if let Some(session) = &self.session {

@@ -41,13 +41,21 @@ impl Forwards {
     }
 
     /// Counts packets and bytes, where a redirection asks for it.
-    pub fn moved(&self, relay: &Relay, host: Option<HostId>, from: From, packets: u64, bytes: u64) {
-        let (Some(redirect), Some(host)) = (relay.redirect, host) else {
+    pub fn moved(
+        &self,
+        relay: &Relay,
+        host: impl FnOnce() -> Option<HostId>,
+        from: From,
+        packets: u64,
+        bytes: u64,
+    ) {
+        // Asked of every read: whose bytes they are is found out only where it matters.
+        let Some(redirect) = relay.redirect.filter(|r| r.count_traffic) else {
             return;
         };
-        if !redirect.count_traffic {
+        let Some(host) = host() else {
             return;
-        }
+        };
         let new = match from {
             From::Client => Traffic {
                 packets_in: packets,

@@ -305,11 +305,9 @@ impl Way {
 
     fn moved(&self, context: &Context, session: &Session, count: usize) {
         session.moved(self.from, context.clock.seconds(), count);
-        if session.relay.redirect.is_some() {
-            let host = session.host().map(|h| h.parts.id);
-            let forwards = &context.forwards;
-            forwards.moved(&session.relay, host, self.from, 0, count as u64);
-        }
+        let host = || session.host().map(|h| h.parts.id);
+        let forwards = &context.forwards;
+        forwards.moved(&session.relay, host, self.from, 0, count as u64);
         match self.from {
             From::Client => context.counters.bytes_in.add(count as u64),
             From::Server => context.counters.bytes_out.add(count as u64),

@@ -95,8 +95,9 @@ impl Handler<Configure> for RelayActor {
 
     fn handle(&mut self, _: Configure, _: &mut Self::Context) {
         if let Some(relay) = self.shared.context.served(&self.shared.slot) {
-            sockets::tune_again(&SockRef::from(&self.shared.listener), &relay.protocol.tcp);
-            self.shared.relay.replace(relay);
+            let before = self.shared.relay.replace(Rc::clone(&relay));
+            let listener = SockRef::from(&self.shared.listener);
+            sockets::tune_again(&listener, &before.protocol.tcp, &relay.protocol.tcp);
         }
     }
 }

@@ -44,21 +44,40 @@ pub fn tune(socket: &SockRef<'_>, options: &TcpOptions) {
         let _ = socket.set_ttl_v4(u32::from(ttl));
         let _ = socket.set_unicast_hops_v6(u32::from(ttl));
     }
-    if let Some(ttl) = options.ip_minttl.filter(|&ttl| ttl > 0)
+    // 0 takes one back.
+    if let Some(ttl) = options.ip_minttl
         && let Some(address) = socket.local_addr().ok().and_then(|a| a.as_socket())
     {
         let _ = socket_options::set_min_ttl(&**socket, address.ip(), ttl);
     }
 }
 
-/// Sets the protocol's options on a listener that served another configuration before: what is not asked for any more
-/// would be inherited by every connection.
-pub fn tune_again(listener: &SockRef<'_>, options: &TcpOptions) {
-    if let Some(address) = listener.local_addr().ok().and_then(|a| a.as_socket()) {
-        // A system without the option has nothing to take back.
-        let _ = socket_options::set_min_ttl(&**listener, address.ip(), 0);
+/// Sets the protocol's options on a listener that served another configuration `before`: what is not asked for any
+/// more would be inherited by every connection. Sizes of buffers stay: no system takes one back.
+pub fn tune_again(listener: &SockRef<'_>, before: &TcpOptions, options: &TcpOptions) {
+    if before == options {
+        return;
     }
-    tune(listener, options);
+    let ttl = options.ip_ttl.filter(|&ttl| ttl > 0);
+    let all = TcpOptions {
+        nodelay: options.nodelay.or(Some(false)),
+        ip_minttl: options.ip_minttl.or(Some(0)),
+        ip_ttl: ttl.or_else(|| system_ttl(listener)),
+        ..*options
+    };
+    tune(listener, &all);
+}
+
+/// The TTL or hop limit of a socket that nobody has tuned, if this one has another.
+fn system_ttl(socket: &SockRef<'_>) -> Option<u8> {
+    let address = socket.local_addr().ok()?.as_socket()?;
+    let fresh = Socket::new(Domain::for_address(address), socket.r#type().ok()?, None).ok()?;
+    let ttl = |socket: &Socket| match address {
+        SocketAddr::V4(_) => socket.ttl_v4(),
+        SocketAddr::V6(_) => socket.unicast_hops_v6(),
+    };
+    let (default, now) = (ttl(&fresh).ok()?, ttl(socket).ok()?);
+    u8::try_from(default).ok().filter(|_| default != now)
 }
 
 /// Connects to a server with the relay's options.
@@ -224,6 +243,63 @@ mod tests {
         assert_eq!(translate(None, six), Some(six));
         let bad: SocketAddr = "[2001:db8::ffff:ffff]:80".parse().unwrap();
         assert_eq!(translate(Some(Translate::Inet), bad), None);
+    }
+
+    #[test]
+    fn a_listener_gives_back_what_is_asked_for_no_more() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = std::net::TcpListener::bind(address).unwrap();
+            let local = listener.local_addr().unwrap();
+            let accepted = || {
+                let _client = std::net::TcpStream::connect(local).unwrap();
+                let (accepted, _) = listener.accept().unwrap();
+                let socket = Socket::from(accepted);
+                let ttl = match local {
+                    SocketAddr::V4(_) => socket.ttl_v4(),
+                    SocketAddr::V6(_) => socket.unicast_hops_v6(),
+                };
+                (socket.tcp_nodelay().unwrap(), ttl.unwrap())
+            };
+            let untuned = accepted();
+            let none = TcpOptions::default();
+            let some = TcpOptions {
+                nodelay: Some(true),
+                ip_ttl: Some(255),
+                ..none
+            };
+            let far = TcpOptions {
+                ip_minttl: Some(255),
+                ..some
+            };
+            let listener = SockRef::from(&listener);
+            tune_again(&listener, &none, &some);
+            assert_eq!(accepted(), (true, 255));
+            // Without the last of it nobody could connect here.
+            tune_again(&listener, &some, &far);
+            tune_again(&listener, &far, &none);
+            assert_eq!(accepted(), untuned);
+            // No TTL and nothing to take back are the system's too.
+            let zero = TcpOptions {
+                ip_ttl: Some(0),
+                ..none
+            };
+            tune_again(&listener, &none, &zero);
+            assert_eq!(accepted(), untuned);
+        }
+    }
+
+    #[test]
+    fn a_datagram_socket_gives_its_ttl_back() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (untuned, none) = (socket.ttl().unwrap(), TcpOptions::default());
+        let some = TcpOptions {
+            ip_ttl: Some(7),
+            ..none
+        };
+        tune_again(&SockRef::from(&socket), &none, &some);
+        assert_eq!(socket.ttl().unwrap(), 7);
+        tune_again(&SockRef::from(&socket), &some, &none);
+        assert_eq!(socket.ttl().unwrap(), untuned);
     }
 
     #[test]

@@ -110,7 +110,9 @@ impl Handler<Configure> for UdpActor {
 
     fn handle(&mut self, _: Configure, _: &mut Self::Context) {
         if let Some(relay) = self.listener.context.served(&self.listener.slot) {
-            self.listener.relay.replace(relay);
+            let before = self.listener.relay.replace(Rc::clone(&relay));
+            let socket = SockRef::from(&self.listener.socket);
+            sockets::tune_again(&socket, &before.protocol.tcp, &relay.protocol.tcp);
         }
         self.listener.tick();
     }

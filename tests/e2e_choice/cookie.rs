@@ -215,3 +215,64 @@ relay www {{
             && shown(&daemon, "tables", &format!("t:{target}"), "waiting") == 0
     });
 }
+
+#[test]
+fn who_waits_for_a_host_that_goes_away_takes_the_next_place_of_another() {
+    let servers = Server::row(Speech::Http, &NAMES);
+    let (at, target) = (port(), servers[0].port());
+    let hosts = HOSTS.map(|host| format!("{host} max connections 1"));
+    let daemon = Daemon::start(&format!(
+        "{GLOBALS}table <t> {{ {} }}
+http protocol web {{
+	return error
+}}
+relay www {{
+	listen on 127.0.0.1 port {at}
+	protocol web
+	forward to <t> port {target} check tcp mode roundrobin queue 5 wait 60 sticky cookie \"SID\"
+}}
+",
+        hosts.join(", ")
+    ));
+    all_up(&daemon, &HOSTS);
+    let mut cookies = BTreeMap::new();
+    wait::until_true("a cookie for each host", || {
+        let (name, cookie) = visit(at, None);
+        cookies.extend(cookie.map(|cookie| (name, cookie)));
+        cookies.len() == 3
+    });
+    let open = |count: u64| {
+        wait::until_true(&format!("each has {count}"), || {
+            let open = |host: &&str| shown(&daemon, "hosts", host, "connections") == count;
+            HOSTS.iter().all(open)
+        });
+    };
+    let table = format!("t:{target}");
+    let request = |method: &str, name: &str, rest: &str| {
+        let mut client = Http::connect(local(at)).unwrap();
+        let cookie = &cookies[name];
+        let text = format!("{method} / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n{rest}\r\n");
+        client.send(text.as_bytes()).unwrap();
+        client
+    };
+    for (away, back) in [("drain", "undrain"), ("disable", "enable")] {
+        open(0);
+        // Requests that have not ended take all places.
+        let mut busy = NAMES.map(|name| request("POST", name, "Content-Length: 4\r\n"));
+        open(1);
+        let mut waiting = request("GET", "three", "");
+        wait::until_true("it waits", || {
+            shown(&daemon, "tables", &table, "waiting") == 1
+        });
+        assert_eq!(daemon.relayctl(&["host", away, HOSTS[2]]).code, 0);
+        // When all processes have answered, all know of it.
+        assert_eq!(daemon.relayctl(&["show", "sessions"]).code, 0);
+        assert_eq!(shown(&daemon, "tables", &table, "waiting"), 1);
+        busy[0].send(b"done").unwrap();
+        assert_eq!(busy[0].answer("POST").unwrap().status, 200);
+        let answer = waiting.answer("GET").unwrap();
+        assert_eq!((answer.status, answer.body.trim()), (200, "one"), "{away}");
+        assert_eq!(daemon.relayctl(&["host", back, HOSTS[2]]).code, 0);
+        all_up(&daemon, &HOSTS);
+    }
+}

@@ -116,6 +116,38 @@ impl<W: Waits> Line<W> {
         }
     }
 
+    /// A session of this kind wants something else now.
+    fn refile(&mut self, number: u64, kind: &Kind, new: Kind) {
+        self.unfile(number, kind);
+        self.file(number, &new);
+        if let Some((_, kind)) = self.all.get_mut(&number) {
+            *kind = new;
+        }
+    }
+
+    /// Lets those who wanted one host and now want others have room at these: their host serves no longer. Those who
+    /// want the same host change their mind together, so only the first of each is asked.
+    pub fn release(&mut self) {
+        let mut released = Vec::new();
+        for (table, kinds) in &self.kinds {
+            for (want, kind) in kinds.range(Want::ONE..) {
+                let first = kind.first().and_then(|first| self.all.get(first));
+                if first.is_some_and(|(waiting, _)| waiting.want() != *want) {
+                    released.push((*table, want.clone()));
+                }
+            }
+        }
+        for kind in released {
+            let mut last = 0;
+            while let Some(number) = self.next(&kind, last) {
+                last = number;
+                if let Some(want) = self.all.get(&number).map(|(waiting, _)| waiting.want()) {
+                    self.refile(number, &kind, (kind.0, want));
+                }
+            }
+        }
+    }
+
     /// The first of a kind after session `number`.
     fn next(&self, (table, want): &Kind, number: u64) -> Option<u64> {
         let kind = self.kinds.get(table)?.get(want)?;
@@ -163,14 +195,10 @@ impl<W: Waits> Line<W> {
             if moves {
                 // The host that it wants went down or came up.
                 let new = (kind.0, want);
-                self.unfile(number, &kind);
-                self.file(number, &new);
                 if new.1.fits(spot) {
                     firsts.insert((number, new.clone()));
                 }
-                if let Some((_, kind)) = self.all.get_mut(&number) {
-                    *kind = new;
-                }
+                self.refile(number, &kind, new);
             }
         }
         None
@@ -215,6 +243,7 @@ mod tests {
 
     const ONE: HostId = HostId(1);
     const TWO: HostId = HostId(2);
+    const THREE: HostId = HostId(3);
 
     /// Who gets room that is at one host only, in this order.
     fn served(line: &mut Line<Session>, spot: Spot, host: HostId) -> Vec<u64> {
@@ -255,17 +284,29 @@ mod tests {
 
     #[test]
     fn who_wants_a_host_takes_any_while_it_is_down() {
-        let (mut line, wants) = line(&[(1, Want::Host(ONE)), (2, Want::Any), (3, Want::Host(ONE))]);
+        let (mut line, wants) = line(&[
+            (1, Want::Host(ONE)),
+            (2, Want::Any),
+            (3, Want::Host(ONE)),
+            (4, Want::Host(ONE)),
+            (5, Want::Host(TWO)),
+        ]);
+        line.release();
+        assert_eq!(line.firsts(Spot::Host(THREE)).len(), 1);
         for number in [1, 3] {
             wants.borrow_mut().insert(number, Want::Any);
         }
-        // The state's change is an event of its own: nobody can have anything.
-        assert!(line.offer(Spot::All, |_| None::<()>).is_none());
-        assert_eq!(line.offer(Spot::Host(TWO), |_| Some(())).unwrap().0, 1);
+        // This one was refused there before.
+        wants.borrow_mut().insert(4, Want::Not(vec![THREE]));
+        // The state's change is an event of its own: nobody is offered anything.
+        line.release();
+        assert_eq!(line.offer(Spot::Host(THREE), |_| Some(())).unwrap().0, 1);
         line.remove(1).unwrap();
+        assert_eq!(line.firsts(Spot::Host(THREE)).len(), 2);
+        assert_eq!(line.len(), 4);
         // It is up again before the third had its turn.
         wants.borrow_mut().insert(3, Want::Host(ONE));
-        assert_eq!(served(&mut line, Spot::Host(TWO), TWO), [2]);
+        assert_eq!(served(&mut line, Spot::Host(TWO), TWO), [2, 4, 5]);
         assert_eq!(served(&mut line, Spot::Host(ONE), ONE), [3]);
     }
 

@@ -211,6 +211,11 @@ impl Queues {
     /// Gives what is free at `spot` of a table to those who wait longest, here or in other processes; `passed` is the
     /// set of processes whose sessions had no use for it.
     pub fn dispatch(&self, context: &Context, table: TableId, spot: Spot, mut passed: u64) {
+        if spot == Spot::All {
+            // A host may serve no longer. Even if there is no room now, who waits for it must be found by the room at
+            // others that comes later.
+            self.release(table);
+        }
         let me = context.seat.number();
         let now = context.generation();
         while let Some(process) = context.seat.longest(table, stamp(), passed) {
@@ -245,6 +250,13 @@ impl Queues {
         let tables: Vec<TableId> = self.tables.borrow().keys().copied().collect();
         for table in tables {
             self.dispatch(context, table, Spot::All, 0);
+        }
+    }
+
+    /// Each process hears of a host's change, so each looks after its own sessions.
+    fn release(&self, table: TableId) {
+        if let Some(line) = self.tables.borrow_mut().get_mut(&table) {
+            line.release();
         }
     }
 

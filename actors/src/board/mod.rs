@@ -244,11 +244,9 @@ impl Board {
     }
 
     /// A session of process `number` wants to wait where at most `max` may.
-    pub fn wait(&self, number: u32, table: TableId, max: u32) -> Entry {
-        match self.table_cell(WAITING, number as usize, table) {
-            Some(own) => enter(own, max, || self.waiting(table)),
-            None => Entry::Full,
-        }
+    pub fn wait(&self, number: u32, table: TableId, max: u32) -> bool {
+        let own = self.table_cell(WAITING, number as usize, table);
+        own.is_some_and(|own| insist(number, own, Some(max), || self.waiting(table)))
     }
 
     /// One waits no more.

@@ -1,6 +1,7 @@
 //! The board, used as several processes use it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 use super::*;
+use std::cell::RefCell;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -35,10 +36,11 @@ fn a_queue_has_one_length_and_the_longest_wait_comes_first() {
     let table = TableId(3);
     (0..3).for_each(|number| board.join(number));
     for (number, stamp) in [(2, u32::MAX - 5), (0, 4), (1, 4)] {
-        assert_eq!(board.wait(number, table, 3), Entry::Entered);
+        assert!(board.wait(number, table, 3));
         board.set_first(number, table, stamp);
     }
-    assert_eq!(board.wait(1, table, 3), Entry::Full);
+    assert!(!board.wait(1, table, 3));
+    assert!(!board.wait(0, TableId(u32::MAX), 3));
     assert_eq!(board.waiting(table), 3);
     // The stamps have wrapped between the first and the second.
     assert_eq!(board.longest(table, 10, 0), Some(2));
@@ -99,6 +101,25 @@ fn threads_never_exceed_the_limit() {
     let entered: u32 = threads.into_iter().map(|t| t.join().unwrap()).sum();
     assert!(entered > 0);
     assert_eq!(board.connections(HOST), 0);
+}
+
+#[test]
+fn who_steps_back_for_another_at_the_last_place_tries_again() {
+    let own = AtomicU32::new(0);
+    // What each look at the sum of all finds.
+    let fares = |sums: &[u32]| {
+        let next = RefCell::new(sums.iter().copied().cycle());
+        insist(1, &own, Some(1), || next.borrow_mut().next().unwrap())
+    };
+    // The other has it, or still has when one tries again.
+    assert!(!fares(&[1]));
+    assert!(!fares(&[0, 2, 1]));
+    // They meet without end.
+    assert!(!fares(&[0, 2]));
+    assert_eq!(own.load(SeqCst), 0);
+    // The other stepped back, too.
+    assert!(fares(&[0, 2, 0, 1]));
+    assert_eq!(own.load(SeqCst), 1);
 }
 
 #[test]

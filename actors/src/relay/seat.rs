@@ -164,9 +164,7 @@ impl Seat {
     /// A session wants to wait where at most `max` may.
     pub(super) fn wait(&self, table: TableId, max: u32) -> bool {
         match &*self.board.borrow() {
-            Some(board) if board.covers_table(table) => {
-                board.wait(self.number, table, max) == Entry::Entered
-            }
+            Some(board) if board.covers_table(table) => board.wait(self.number, table, max),
             _ => {
                 let mut alone = self.alone.borrow_mut();
                 let waiting = alone.entry(table).or_default();

@@ -19,8 +19,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use support::Daemon;
 use support::client::Echo;
 
-/// Globals every test here wants.
-const GLOBALS: &str = "interval 1\ntimeout 500\nprefork 3\n";
+/// Globals every test here wants: checks that a busy machine delays must not take a host down; who is stopped refuses
+/// them at once.
+const GLOBALS: &str = "interval 3\ntimeout 2500\nprefork 3\n";
 
 const KEY: &str = "0x000102030405060708090a0b0c0d0e0f";
 

@@ -1,7 +1,7 @@
 //! UDP and DNS: flows of one client, forged and unreadable messages, floods of queries.
 
 use super::*;
-use crate::support::wait::{BOUND, until, within};
+use crate::support::wait::{BOUND, until, until_true, within_or_none};
 use crate::support::{DnsServer, UdpServer, port};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
@@ -45,13 +45,14 @@ relay any {{
         95.0,
     );
     let other = datagrams_from(Ipv4Addr::new(127, 0, 0, 9), at);
-    let answer = within(AT_ONCE, "another client is served", || {
-        other.send(b"y").unwrap();
-        let mut buffer = [0; 16];
-        let count = other.recv(&mut buffer).ok()?;
-        Some(buffer[..count].to_vec())
-    });
-    assert_eq!(answer, b"u:y");
+    // Asks once: each packet counts.
+    other.set_read_timeout(Some(BOUND)).unwrap();
+    other.send(b"y").unwrap();
+    let mut buffer = [0; 16];
+    let count = other.recv(&mut buffer).unwrap();
+    assert_eq!(buffer[..count], *b"u:y");
+    // Those of another process may come later.
+    until_true("all that was let through", || host.packets() > 5);
     assert_eq!(host.packets(), 5 + 1);
 }
 
@@ -143,11 +144,15 @@ fn a_flood_of_queries_does_not_stop_later_ones() {
     let before = memory(&daemon);
     let flood = datagrams_from(Ipv4Addr::LOCALHOST, at);
     let query = question(1, "flood.example");
-    // What the relay is too busy for the kernel drops, as with any flood.
-    for _ in 0..30_000 {
-        let _ = flood.send(&query);
-    }
-    counted(&daemon, &["relay_sessions_total"], 1000.0);
+    // What the relay is too busy for the kernel drops, as with any flood: it may not have run during the first.
+    let seen = (0..10).any(|_| {
+        for _ in 0..30_000 {
+            let _ = flood.send(&query);
+        }
+        let many = || (metric(&daemon, &["relay_sessions_total"]) >= 1000.0).then_some(());
+        within_or_none(Duration::from_secs(3), many).is_some()
+    });
+    assert!(seen, "{}", metric(&daemon, &["relay_sessions_total"]));
     let grown = memory(&daemon).saturating_sub(before);
     eprintln!("flood of queries: {} KiB", grown / 1024);
     assert!(grown < 20 * 1024 * 1024, "{grown} bytes");

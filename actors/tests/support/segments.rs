@@ -17,16 +17,12 @@ pub enum Progress {
 pub fn progress(here: SocketAddr, there: SocketAddr) -> Option<Progress> {
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
     let (here, there) = (name(here)?, name(there)?);
-    // Of each socket its two ends, and the bytes that it has sent without an answer and received unread.
+    // After a socket's two ends and its state: bytes that it has sent without an answer, and received unread. The table
+    // may be long, and whoever checks does not wait for long: only one line is taken apart.
     let queues = |local: &str, remote: &str| {
-        let fields = |line: &'_ str| {
-            line.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-        let mut sockets = table.lines().map(fields).filter(|f| f.len() > 4);
-        let ours = sockets.find(|f| f[1] == local && f[2] == remote)?;
-        Some(ours[4].clone())
+        let ends = format!("{local} {remote} ");
+        let (_, rest) = table.split_once(&ends)?;
+        rest.split_whitespace().nth(1)
     };
     let (Some(sent), Some(unread)) = (queues(&here, &there), queues(&there, &here)) else {
         return Some(Progress::Read);

@@ -20,7 +20,6 @@ use network::{Network, Server, alive, ask, open, tally};
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 #[test]
 fn connections_spread_and_a_removed_server_gets_nothing() {
@@ -323,7 +322,6 @@ fn release_keeps_connections_and_purge_ends_with_nothing() {
     for to in virtuals(PORT) {
         assert!(spread(&network, to, 1)[0].contains("refused"));
     }
-    thread::sleep(Duration::from_millis(50));
     for (stream, name) in &mut held {
         assert!(alive(stream), "connection to {name} was disturbed");
     }

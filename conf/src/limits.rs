@@ -137,6 +137,9 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3600);
 pub const SUCCESSION_TRIES: u32 = 60;
 /// Time between two attempts.
 pub const SUCCESSION_STEP: Duration = Duration::from_millis(50);
+/// Time after which relays are told the states of all hosts again. They set a host to unknown by themselves when it is
+/// switched, and one that does so after it was told the host's new state would believe that until the next change.
+pub const RETOLD_EVERY: Duration = Duration::from_secs(10);
 /// Period of session statistics.
 pub const STATISTICS_INTERVAL: Duration = Duration::from_secs(60);
 /// Checks under way at once in the check engine.

@@ -13,18 +13,13 @@ use super::{Disabled, checker};
 use crate::link::{self, Peer, Role, Sender, To};
 use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message};
 use conf::Config;
-use conf::limits::{CHECK_SLOT, RESULTS_LAG, SNAPSHOT_INTERVAL};
+use conf::limits::{CHECK_SLOT, RESULTS_LAG, RETOLD_EVERY, SNAPSHOT_INTERVAL};
 use conf::model::HostId;
 use protocols::host::{HostState, HostStatus};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::Duration;
-
-/// Time after which relays are told all states again. They set a host to unknown by themselves when it is switched, and
-/// one that does so after it was told the host's new state would believe that until the next change.
-const RETOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// New statuses of hosts.
 #[derive(Clone, Debug, Message)]
